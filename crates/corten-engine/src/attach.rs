@@ -1,0 +1,1 @@
+//! Attachments: a client on the streams of a container.

@@ -1,0 +1,137 @@
+//! What the daemon was told at its start, parsed: defaults of containers, and where things lie.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Settings of the engine. The daemon's flags and `daemon.json` become this.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// What survives the machine: database, content, container folders (`/var/lib/corten`).
+    pub data_root: PathBuf,
+    /// What dies with the machine: sockets, bundles, pids (`/run/corten`).
+    pub exec_root: PathBuf,
+    /// The shim's program file.
+    pub shim: PathBuf,
+    /// Parent of the containers' cgroups.
+    pub cgroup_parent: String,
+    /// Log driver of containers that name none.
+    pub log_driver: String,
+    /// Options of [`Self::log_driver`].
+    pub log_options: BTreeMap<String, String>,
+    /// Limits of containers that do not set them: name to (soft, hard).
+    pub default_ulimits: BTreeMap<String, (i64, i64)>,
+    /// Run an init in every container that does not say otherwise.
+    pub init: bool,
+    /// Containers survive the daemon's orderly end too.
+    pub live_restore: bool,
+    /// Seconds a container gets to stop when the daemon ends and it says nothing itself.
+    pub shutdown_timeout: u64,
+    /// Name servers of containers that name none; empty takes the host's.
+    pub dns: Vec<String>,
+    /// Search domains likewise.
+    pub dns_search: Vec<String>,
+    /// Resolver options likewise.
+    pub dns_options: Vec<String>,
+    /// What `host-gateway` in extra hosts stands for; empty is the default bridge's address.
+    pub host_gateway_ips: Vec<String>,
+    /// MTU of networks that set none; 0 is the default.
+    pub mtu: u32,
+    /// Address and prefix of the default bridge, as `--bip`.
+    pub bip: Option<String>,
+    /// Pools that networks take their subnets from: (base, size of each).
+    pub default_address_pools: Vec<(String, u8)>,
+    /// Start containers without new privileges unless they say otherwise.
+    pub no_new_privileges: bool,
+}
+
+impl EngineConfig {
+    /// The defaults, with these two roots and this shim.
+    pub fn new(
+        data_root: impl Into<PathBuf>,
+        exec_root: impl Into<PathBuf>,
+        shim: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            data_root: data_root.into(),
+            exec_root: exec_root.into(),
+            shim: shim.into(),
+            cgroup_parent: "/corten".into(),
+            log_driver: "json-file".into(),
+            log_options: BTreeMap::new(),
+            default_ulimits: BTreeMap::new(),
+            init: false,
+            live_restore: true,
+            shutdown_timeout: 15,
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            dns_options: Vec::new(),
+            host_gateway_ips: Vec::new(),
+            mtu: 0,
+            bip: None,
+            default_address_pools: Vec::new(),
+            no_new_privileges: false,
+        }
+    }
+}
+
+/// Where things lie below the two roots.
+///
+/// ```text
+/// data_root  corten.db  content/  snapshots/  containers/<id>/  volumes/  tmp/
+/// exec_root  runtime.db  containers/<id>/{config.json,shim.sock,exit.json,shim.pid}  netns/<id>
+/// ```
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// Survives the machine.
+    pub data_root: PathBuf,
+    /// Dies with the machine.
+    pub exec_root: PathBuf,
+}
+
+impl Paths {
+    /// A container's durable folder: log, hosts, hostname, resolv.conf.
+    pub fn container(&self, id: &str) -> PathBuf {
+        self.data_root.join("containers").join(id)
+    }
+
+    /// A container's folder of the running machine: bundle, shim socket, exit record.
+    pub fn container_exec(&self, id: &str) -> PathBuf {
+        self.exec_root.join("containers").join(id)
+    }
+
+    /// Where the network namespace of a sandbox is bound.
+    pub fn netns(&self, id: &str) -> PathBuf {
+        self.exec_root.join("netns").join(id)
+    }
+
+    /// The log of a container with the `json-file` driver.
+    pub fn json_log(&self, id: &str) -> PathBuf {
+        self.container(id).join(format!("{id}-json.log"))
+    }
+
+    /// The folder of all volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.data_root.join("volumes")
+    }
+
+    /// Scratch space on the same file system as the content.
+    pub fn tmp(&self) -> PathBuf {
+        self.data_root.join("tmp")
+    }
+
+    /// The durable database.
+    pub fn database(&self) -> PathBuf {
+        self.data_root.join("corten.db")
+    }
+
+    /// The database that dies with the machine.
+    pub fn runtime_database(&self) -> PathBuf {
+        self.exec_root.join("runtime.db")
+    }
+}
+
+impl AsRef<Path> for Paths {
+    fn as_ref(&self) -> &Path {
+        &self.data_root
+    }
+}

@@ -1,0 +1,109 @@
+use std::sync::Arc;
+
+use corten_store::{DatabaseError, Durability, Records};
+use corten_types::{ErrorKind, Kind};
+
+use crate::build::Builds;
+use crate::config::{EngineConfig, Paths};
+use crate::container::Containers;
+use crate::events::Events;
+use crate::exec::Execs;
+use crate::image::Images;
+use crate::network::Networks;
+use crate::volume::Volumes;
+
+/// Everything the daemon can do. One per data root.
+pub struct Engine {
+    /// What the daemon was told.
+    pub config: Arc<EngineConfig>,
+    /// Where things lie.
+    pub paths: Arc<Paths>,
+    /// Records of the running machine; never synced.
+    pub runtime: Records,
+    /// What happened, for whoever listens.
+    pub events: Arc<Events>,
+    /// Images.
+    pub images: Arc<Images>,
+    /// Volumes.
+    pub volumes: Arc<Volumes>,
+    /// Networks.
+    pub networks: Arc<Networks>,
+    /// Containers.
+    pub containers: Arc<Containers>,
+    /// Processes executed in containers.
+    pub execs: Arc<Execs>,
+    /// Builds.
+    pub builds: Arc<Builds>,
+}
+
+/// Why an engine does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A folder of the daemon's own could not be made.
+    #[error("cannot prepare {path}")]
+    Folder {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A database does not open.
+    #[error("cannot open the database {path}")]
+    Database {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: DatabaseError,
+    },
+}
+
+impl Kind for OpenError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Internal
+    }
+}
+
+impl Engine {
+    /// Opens both roots, reads the records, meets the living shims and starts the sweeper.
+    pub async fn open(config: EngineConfig) -> Result<Arc<Self>, OpenError> {
+        let paths =
+            Arc::new(Paths { data_root: config.data_root.clone(), exec_root: config.exec_root.clone() });
+        let config = Arc::new(config);
+        make_folders(&paths)?;
+        let runtime_path = paths.runtime_database();
+        let runtime = Records::open(&runtime_path, Durability::None)
+            .map_err(|source| OpenError::Database { path: runtime_path, source })?;
+        let events = Arc::new(Events::new());
+        Ok(Arc::new(Self {
+            config,
+            paths,
+            runtime,
+            events,
+            images: Arc::new(Images {}),
+            volumes: Arc::new(Volumes {}),
+            networks: Arc::new(Networks {}),
+            containers: Arc::new(Containers {}),
+            execs: Arc::new(Execs {}),
+            builds: Arc::new(Builds {}),
+        }))
+    }
+}
+
+/// The folders of both roots, for root only.
+fn make_folders(paths: &Paths) -> Result<(), OpenError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let folders = [
+        paths.data_root.clone(),
+        paths.exec_root.clone(),
+        paths.data_root.join("containers"),
+        paths.exec_root.join("containers"),
+        paths.exec_root.join("netns"),
+        paths.volumes(),
+        paths.tmp(),
+    ];
+    for path in folders {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|source| OpenError::Folder { path, source })?;
+    }
+    Ok(())
+}

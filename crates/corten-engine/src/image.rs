@@ -1,0 +1,4 @@
+//! Images: list, inspect, load, save, tag, remove, history, prune.
+
+/// The images of this engine.
+pub struct Images {}

@@ -1,0 +1,1 @@
+//! Reading the local logs of containers.
