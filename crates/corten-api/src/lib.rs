@@ -12,3 +12,4 @@ pub mod wire;
 pub mod container;
 pub mod descriptor;
 pub mod endpoint;
+pub mod filters;
