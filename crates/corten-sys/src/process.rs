@@ -1,0 +1,334 @@
+//! Making processes: `clone3` without shared memory, `execve`, and what is asked about a process by descriptor.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::syscall::check;
+
+const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+/// Every namespace flag that `clone3` accepts.
+const NAMESPACES: u64 = (libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWCGROUP) as u64
+    | 0x80;
+
+/// The kernel's `struct clone_args`, version 2.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Which side of a [`fork`] the caller is on.
+#[derive(Debug)]
+pub enum Forked {
+    /// The parent, and the descriptor and number of its new child.
+    Parent {
+        /// Number in the caller's pid namespace.
+        pid: i32,
+        /// Refers to the child even after its number is used again. Close-on-exec.
+        pidfd: OwnedFd,
+    },
+    /// The child. It must end by [`Image::execute`] or [`exit_now`], never by returning from `main`.
+    Child,
+}
+
+/// Why [`fork`] made no process.
+#[derive(Debug, thiserror::Error)]
+pub enum ForkError {
+    /// The caller has more than one thread: a copy of it could wait for ever for a lock that nobody holds.
+    #[error("a process with several threads cannot be copied")]
+    Threads,
+    /// The kernel refused.
+    #[error("clone3")]
+    Clone(#[source] io::Error),
+}
+
+/// Copies the calling process into new namespaces of the kinds `namespaces` (`CLONE_NEW*` bits) and, on cgroup v2,
+/// into the cgroup whose directory `cgroup` is.
+///
+/// Memory is copied on write, never shared: a process in a container's namespaces that shares memory with its
+/// creator would be a way out. Signal handlers are reset to defaults in the child. The caller must have one thread.
+pub fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked, ForkError> {
+    if !single_threaded().map_err(ForkError::Clone)? {
+        return Err(ForkError::Threads);
+    }
+    let mut pidfd: libc::c_int = -1;
+    let mut args = CloneArgs {
+        flags: (namespaces & NAMESPACES) | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: no CLONE_VM and no stack: the child is a copy that goes on from here on its own copy of this stack, as
+    // with fork(2). The only thread was checked above, so no lock of the C library or of the allocator can be held
+    // by a thread that does not exist in the child. `args` has the kernel's layout and size; `pidfd` outlives the
+    // call and is written in the parent only.
+    match check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) }) {
+        Ok(0) => Ok(Forked::Child),
+        Ok(pid) => {
+            // SAFETY: with CLONE_PIDFD the kernel stored a new descriptor that nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Forked::Parent { pid: pid as i32, pidfd })
+        }
+        Err(source) => Err(ForkError::Clone(source)),
+    }
+}
+
+/// Whether the calling process has exactly one thread.
+pub fn single_threaded() -> io::Result<bool> {
+    // A directory's link count is 2 and one for each folder inside: here one folder per thread.
+    Ok(rustix::fs::stat("/proc/self/task")?.st_nlink == 3)
+}
+
+/// Ends the process at once: no destructors, no exit handlers, no flushing.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) has no preconditions and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// A program with its arguments and environment, ready for `execve`.
+#[derive(Debug, Clone)]
+pub struct Image {
+    path: CString,
+    argv: Vec<CString>,
+    envp: Vec<CString>,
+}
+
+impl Image {
+    /// Prepares `path`, called with `argv` and `envp` (`NAME=value`). A NUL byte inside is `EINVAL`.
+    pub fn new<S: AsRef<str>>(path: &str, argv: &[S], envp: &[S]) -> io::Result<Self> {
+        let text = |s: &str| CString::new(s).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL));
+        let all = |list: &[S]| list.iter().map(|s| text(s.as_ref())).collect::<io::Result<Vec<_>>>();
+        Ok(Self { path: text(path)?, argv: all(argv)?, envp: all(envp)? })
+    }
+
+    /// Replaces the calling process's program. Returns only when it fails.
+    pub fn execute(&self) -> io::Error {
+        let argv = pointers(&self.argv);
+        let envp = pointers(&self.envp);
+        // SAFETY: `path` and every element are NUL-terminated, both arrays end with a null pointer, and all of it is
+        // borrowed from `self` for the whole call.
+        unsafe { libc::execve(self.path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+        io::Error::last_os_error()
+    }
+
+    /// The program's path.
+    pub fn path(&self) -> &CStr {
+        &self.path
+    }
+}
+
+fn pointers(list: &[CString]) -> Vec<*const libc::c_char> {
+    list.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+}
+
+/// Sends the signal with this number to the process of `pidfd`. `ESRCH` when it has been reaped.
+///
+/// Number 0 only asks whether it could be sent. Realtime signals are allowed, which `rustix` does not type.
+pub fn send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    // SAFETY: pidfd_send_signal(2) with a null info pointer touches no memory.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    })?;
+    Ok(())
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It returned or called `exit` with this code.
+    Code(i32),
+    /// The signal with this number ended it.
+    Signal(i32),
+}
+
+impl Exit {
+    /// The number that shells and Docker show: the code, or 128 plus the signal's number.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+
+    /// Reads a status of `wait(2)`.
+    const fn from_wait_status(status: i32) -> Self {
+        let signal = status & 0x7f;
+        if signal == 0 { Self::Code((status >> 8) & 0xff) } else { Self::Signal(signal) }
+    }
+}
+
+/// Whether [`wait`] waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Until the child has ended.
+    Block,
+    /// Look only.
+    Poll,
+}
+
+/// Collects the end of the child of `pidfd`; `None` when it still runs and `wait` is [`Wait::Poll`].
+pub fn wait(pidfd: impl AsFd, wait: Wait) -> io::Result<Option<Exit>> {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let mut options = WaitIdOptions::EXITED;
+    if wait == Wait::Poll {
+        options |= WaitIdOptions::NOHANG;
+    }
+    loop {
+        match waitid(WaitId::PidFd(pidfd.as_fd()), options) {
+            Ok(None) => return Ok(None),
+            Ok(Some(status)) => {
+                return Ok(Some(match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Exit::Code(code),
+                    (None, Some(signal)) => Exit::Signal(signal),
+                    (None, None) => Exit::Signal(libc::SIGKILL),
+                }));
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// The kernel's `struct pidfd_info`, first version.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup_id: u64,
+    pid: u32,
+    tgid: u32,
+    ppid: u32,
+    ids: [u32; 8],
+    exit_code: i32,
+}
+
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+/// `_IOWR(0xFF, 11, struct pidfd_info)` with the first version's size.
+const PIDFD_GET_INFO: libc::c_ulong = (3 << 30) | ((size_of::<PidfdInfo>() as libc::c_ulong) << 16) | (0xff << 8) | 11;
+
+/// How a process that somebody else reaped has ended, when the kernel (6.15 and later) remembers it for the holder
+/// of this pidfd; `None` when it still runs.
+pub fn exit_of_reaped(pidfd: impl AsFd) -> io::Result<Option<Exit>> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the request number encodes the structure's size, so the kernel reads and writes within it.
+    let ret = unsafe { libc::ioctl(pidfd.as_fd().as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
+    check(ret.into())?;
+    Ok((info.mask & PIDFD_INFO_EXIT != 0).then(|| Exit::from_wait_status(info.exit_code)))
+}
+
+/// Asks that this process gets signal number `signal` when its parent ends.
+///
+/// A change of credentials clears it, so it is set after them.
+pub fn set_parent_death_signal(signal: i32) -> io::Result<()> {
+    // SAFETY: prctl(PR_SET_PDEATHSIG) takes an integer and touches no memory.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong, 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+/// Whether others with our user id may trace this process, and whether its `/proc` entries are theirs.
+pub fn set_dumpable(dumpable: bool) -> io::Result<()> {
+    // SAFETY: prctl(PR_SET_DUMPABLE) takes an integer and touches no memory.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable), 0, 0, 0) }.into())?;
+    Ok(())
+}
+
+/// Sets the execution domain (`personality(2)`).
+pub fn set_personality(persona: u64) -> io::Result<()> {
+    // SAFETY: personality(2) takes an integer and touches no memory of ours.
+    check(unsafe { libc::syscall(libc::SYS_personality, persona) })?;
+    Ok(())
+}
+
+/// Sets the I/O priority of the calling thread to `class` (1 realtime, 2 best effort, 3 idle) and `level` (0..8).
+pub fn set_io_priority(class: u32, level: u32) -> io::Result<()> {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    // SAFETY: ioprio_set(2) takes integers and touches no memory.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, (class << 13) | level) })?;
+    Ok(())
+}
+
+/// The kernel's `struct sched_attr`, first version.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct Scheduling {
+    size: u32,
+    /// `SCHED_*` policy.
+    pub policy: u32,
+    /// `SCHED_FLAG_*` bits.
+    pub flags: u64,
+    /// For the ordinary policies.
+    pub nice: i32,
+    /// For `SCHED_FIFO` and `SCHED_RR`.
+    pub priority: u32,
+    /// `SCHED_DEADLINE`: time per period, nanoseconds.
+    pub runtime: u64,
+    /// `SCHED_DEADLINE`: nanoseconds.
+    pub deadline: u64,
+    /// `SCHED_DEADLINE`: nanoseconds.
+    pub period: u64,
+}
+
+/// Sets the scheduling of the calling thread (`sched_setattr(2)`).
+pub fn set_scheduling(scheduling: &Scheduling) -> io::Result<()> {
+    let attr = Scheduling { size: size_of::<Scheduling>() as u32, ..*scheduling };
+    // SAFETY: the kernel reads the structure, whose size is its first field, and writes at most that field.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_statuses_read_as_codes_and_signals() {
+        assert_eq!(Exit::from_wait_status(0x2a00), Exit::Code(42));
+        assert_eq!(Exit::from_wait_status(9), Exit::Signal(9));
+        assert_eq!(Exit::from_wait_status(0x80 | 11), Exit::Signal(11));
+        assert_eq!(Exit::Signal(9).code(), 137);
+    }
+
+    #[test]
+    fn a_process_with_threads_is_not_copied() {
+        // The test harness itself has several threads.
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || wait.recv());
+        assert!(matches!(fork(0, None), Err(ForkError::Threads)));
+        drop(done);
+        let _ = thread.join().unwrap();
+    }
+
+    #[test]
+    fn an_argument_with_a_nul_is_refused() {
+        assert_eq!(Image::new("/a", &["b\0"], &[]).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    }
+}
