@@ -1,1 +1,0 @@
-//! The engine's side of the shim: spawn, adopt, requests and events.
