@@ -13,3 +13,4 @@ pub mod container;
 pub mod descriptor;
 pub mod endpoint;
 pub mod filters;
+pub mod network;

@@ -40,6 +40,8 @@ pub struct EngineConfig {
     pub bip: Option<String>,
     /// Pools that networks take their subnets from: (base, size of each).
     pub default_address_pools: Vec<(String, u8)>,
+    /// Networks: what else the daemon was told.
+    pub network: crate::network::NetworkConfig,
     /// Start containers without new privileges unless they say otherwise.
     pub no_new_privileges: bool,
 }
@@ -69,6 +71,7 @@ impl EngineConfig {
             mtu: 0,
             bip: None,
             default_address_pools: Vec::new(),
+            network: crate::network::NetworkConfig::default(),
             no_new_privileges: false,
         }
     }
