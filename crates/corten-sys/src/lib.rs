@@ -23,7 +23,6 @@ pub mod pidfd;
 pub mod process;
 pub mod scm;
 pub mod seccomp;
-pub mod signal;
 pub mod signals;
 pub mod terminal;
 

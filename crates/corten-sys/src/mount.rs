@@ -194,7 +194,8 @@ impl Filesystem {
 
 /// A detached copy of the mount (or the tree of mounts) at what `at` refers to.
 pub fn clone_tree(at: impl AsFd, extent: Extent) -> io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if extent == Extent::Tree {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }

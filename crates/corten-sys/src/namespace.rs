@@ -30,16 +30,8 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
-        Self::User,
-        Self::Mount,
-        Self::Uts,
-        Self::Ipc,
-        Self::Net,
-        Self::Pid,
-        Self::Cgroup,
-        Self::Time,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::User, Self::Mount, Self::Uts, Self::Ipc, Self::Net, Self::Pid, Self::Cgroup, Self::Time];
 
     /// The `CLONE_NEW*` flag.
     pub const fn flag(self) -> u64 {

@@ -121,7 +121,12 @@ impl<'fd> Root<'fd> {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            current = rustix::fs::openat(&current, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            current = rustix::fs::openat(
+                &current,
+                name,
+                flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
         }
         Ok(current)
     }
@@ -262,6 +267,9 @@ mod tests {
     #[test]
     fn magic_links_are_refused() {
         let fd = open_root("/").unwrap();
-        assert_eq!(Root::new(fd.as_fd()).locate("/proc/self/cwd/x").unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert_eq!(
+            Root::new(fd.as_fd()).locate("/proc/self/cwd/x").unwrap_err().raw_os_error(),
+            Some(libc::ELOOP)
+        );
     }
 }

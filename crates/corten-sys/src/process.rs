@@ -180,7 +180,7 @@ impl Exit {
     }
 
     /// Reads a status of `wait(2)`.
-    const fn from_wait_status(status: i32) -> Self {
+    pub const fn from_wait_status(status: i32) -> Self {
         let signal = status & 0x7f;
         if signal == 0 { Self::Code((status >> 8) & 0xff) } else { Self::Signal(signal) }
     }
@@ -216,33 +216,6 @@ pub fn wait(pidfd: impl AsFd, wait: Wait) -> io::Result<Option<Exit>> {
             Err(errno) => return Err(errno.into()),
         }
     }
-}
-
-/// The kernel's `struct pidfd_info`, first version.
-#[repr(C)]
-#[derive(Default)]
-struct PidfdInfo {
-    mask: u64,
-    cgroup_id: u64,
-    pid: u32,
-    tgid: u32,
-    ppid: u32,
-    ids: [u32; 8],
-    exit_code: i32,
-}
-
-const PIDFD_INFO_EXIT: u64 = 1 << 3;
-/// `_IOWR(0xFF, 11, struct pidfd_info)` with the first version's size.
-const PIDFD_GET_INFO: libc::c_ulong = (3 << 30) | ((size_of::<PidfdInfo>() as libc::c_ulong) << 16) | (0xff << 8) | 11;
-
-/// How a process that somebody else reaped has ended, when the kernel (6.15 and later) remembers it for the holder
-/// of this pidfd; `None` when it still runs.
-pub fn exit_of_reaped(pidfd: impl AsFd) -> io::Result<Option<Exit>> {
-    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
-    // SAFETY: the request number encodes the structure's size, so the kernel reads and writes within it.
-    let ret = unsafe { libc::ioctl(pidfd.as_fd().as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
-    check(ret.into())?;
-    Ok((info.mask & PIDFD_INFO_EXIT != 0).then(|| Exit::from_wait_status(info.exit_code)))
 }
 
 /// Asks that this process gets signal number `signal` when its parent ends.

@@ -55,12 +55,16 @@ pub fn recv(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Message> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     loop {
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got =
-            match recvmsg(socket.as_fd(), &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Ok(got) => got,
-                Err(Errno::INTR) => continue,
-                Err(errno) => return Err(errno.into()),
-            };
+        let got = match recvmsg(
+            socket.as_fd(),
+            &mut [IoSliceMut::new(buffer)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
+            Ok(got) => got,
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        };
         let mut fds = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(received) = message {

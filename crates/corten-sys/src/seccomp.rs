@@ -48,9 +48,8 @@ pub fn install(program: &[Instruction], flags: u32) -> io::Result<Option<OwnedFd
     let fprog = Program { len, filter: program.as_ptr() };
     // SAFETY: the kernel reads a `sock_fprog` and `len` instructions behind its pointer; both live across the call
     // and have the kernel's layout (repr(C)). It copies the program and keeps no pointer.
-    let ret = check(unsafe {
-        libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const fprog)
-    })?;
+    let ret =
+        check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const fprog) })?;
     if flags & FLAG_NEW_LISTENER == 0 {
         return Ok(None);
     }

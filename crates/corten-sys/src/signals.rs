@@ -82,6 +82,22 @@ pub fn unblock_all() -> io::Result<()> {
     }
 }
 
+/// The highest signal number of Linux.
+const SIGNAL_MAX: i32 = 64;
+
+/// Gives the calling process what a fresh program expects: nothing blocked, every signal at its default.
+///
+/// An ignored signal survives `execve`, and the Rust runtime ignores `SIGPIPE`: a program that is executed without
+/// this never dies of a broken pipe.
+pub fn reset() -> io::Result<()> {
+    for signal in 1..=SIGNAL_MAX {
+        // SAFETY: setting a disposition to SIG_DFL installs no handler; SIGKILL, SIGSTOP and the numbers the C
+        // library keeps for itself are refused with EINVAL, which is what is wanted.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    unblock_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
