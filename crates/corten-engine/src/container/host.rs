@@ -80,7 +80,9 @@ fn blkio_weight(cgroup_v2: bool) -> bool {
     if cgroup_v2 {
         read_line("/sys/fs/cgroup/cgroup.controllers").is_some_and(|list| list.split(' ').any(|c| c == "io"))
     } else {
-        ["blkio.weight", "blkio.bfq.weight"].iter().any(|f| Path::new("/sys/fs/cgroup/blkio").join(f).exists())
+        ["blkio.weight", "blkio.bfq.weight"]
+            .iter()
+            .any(|f| Path::new("/sys/fs/cgroup/blkio").join(f).exists())
     }
 }
 

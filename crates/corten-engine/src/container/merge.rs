@@ -161,7 +161,8 @@ fn check_json_file(options: &BTreeMap<String, String>) -> Result<(), Invalid> {
             }
             "max-file" if value.parse::<u32>().is_ok_and(|count| count > 0) => {}
             "max-file" => return invalid(format!("invalid value for max-file: {value}")),
-            "max-size" | "max-buffer-size" | "compress" | "labels" | "labels-regex" | "env" | "env-regex" | "tag" => {}
+            "max-size" | "max-buffer-size" | "compress" | "labels" | "labels-regex" | "env" | "env-regex"
+            | "tag" => {}
             _ => return invalid(format!("unknown log opt '{key}' for json-file log driver")),
         }
     }
@@ -247,7 +248,8 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("10m", 10 << 20), ("1.5k", 1536), ("7", 7), ("2GiB", 2 << 30), ("1t", 1 << 40)] {
+        for (text, bytes) in [("10m", 10 << 20), ("1.5k", 1536), ("7", 7), ("2GiB", 2 << 30), ("1t", 1 << 40)]
+        {
             assert_eq!(parse_size(text), Some(bytes), "{text}");
         }
         for bad in ["", "m", "-1", "1x", "1.2.3"] {

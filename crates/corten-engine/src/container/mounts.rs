@@ -161,7 +161,8 @@ pub fn parse_bind(raw: &str, volume_driver: &str) -> Result<MountPoint, MountErr
 
 /// Checks and resolves a mount in its long form (`--mount`, `Mounts`).
 pub fn parse_mount(spec: &Mount) -> Result<MountPoint, MountError> {
-    check(spec).map_err(|text| MountError(format!("invalid mount config for type {:?}: {text}", spec.r#type)))?;
+    check(spec)
+        .map_err(|text| MountError(format!("invalid mount config for type {:?}: {text}", spec.r#type)))?;
     let bind = spec.bind_options.as_ref();
     let volume = spec.volume_options.as_ref();
     let propagation = bind.map(|o| o.propagation.clone()).filter(|p| !p.is_empty());
@@ -355,15 +356,27 @@ mod tests {
     #[test]
     fn short_forms() {
         let point = parse_bind("/srv//data/:/data:ro,z,rshared", "").unwrap();
-        assert_eq!((point.kind, point.source.as_str(), point.destination.as_str()), (MountKind::Bind, "/srv/data", "/data"));
-        assert_eq!((point.rw, point.mode.as_str(), point.propagation.as_str()), (false, "ro,z,rshared", "rshared"));
+        assert_eq!(
+            (point.kind, point.source.as_str(), point.destination.as_str()),
+            (MountKind::Bind, "/srv/data", "/data")
+        );
+        assert_eq!(
+            (point.rw, point.mode.as_str(), point.propagation.as_str()),
+            (false, "ro,z,rshared", "rshared")
+        );
 
         let point = parse_bind("db:/var/lib/db:nocopy", "local").unwrap();
-        assert_eq!((point.kind, point.name.as_str(), point.driver.as_str()), (MountKind::Volume, "db", "local"));
+        assert_eq!(
+            (point.kind, point.name.as_str(), point.driver.as_str()),
+            (MountKind::Volume, "db", "local")
+        );
         assert!(!point.copy && point.rw);
 
         let point = parse_bind("/cache", "").unwrap();
-        assert_eq!((point.kind, point.name.as_str(), point.destination.as_str()), (MountKind::Volume, "", "/cache"));
+        assert_eq!(
+            (point.kind, point.name.as_str(), point.destination.as_str()),
+            (MountKind::Volume, "", "/cache")
+        );
     }
 
     #[test]
@@ -375,17 +388,27 @@ mod tests {
             ("/a:/b:/c:ro", "invalid volume specification: '/a:/b:/c:ro'"),
             ("/a:/b:bad", "invalid mode: bad"),
             ("/a:/b:ro,rw", "invalid mode: ro,rw"),
-            ("/a:/", "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'"),
-            ("/a:b", "invalid volume specification: '/a:b': invalid mount config for type \"bind\": invalid mount path: 'b' mount path must be absolute"),
+            (
+                "/a:/",
+                "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: destination can't be '/'",
+            ),
+            (
+                "/a:b",
+                "invalid volume specification: '/a:b': invalid mount config for type \"bind\": invalid mount path: 'b' mount path must be absolute",
+            ),
         ];
         for (text, expected) in cases {
             assert_eq!(parse_bind(text, "").unwrap_err().to_string(), expected, "{text}");
         }
-        let mount = Mount { r#type: "tmpfs".into(), source: "x".into(), target: "/t".into(), ..Mount::default() };
+        let mount =
+            Mount { r#type: "tmpfs".into(), source: "x".into(), target: "/t".into(), ..Mount::default() };
         let text = parse_mount(&mount).unwrap_err().to_string();
         assert_eq!(text, "invalid mount config for type \"tmpfs\": field Source must not be specified");
         let mount = Mount { r#type: "odd".into(), target: "/t".into(), ..Mount::default() };
-        assert_eq!(parse_mount(&mount).unwrap_err().to_string(), "invalid mount config for type \"odd\": mount type unknown");
+        assert_eq!(
+            parse_mount(&mount).unwrap_err().to_string(),
+            "invalid mount config for type \"odd\": mount type unknown"
+        );
     }
 
     #[test]
@@ -398,15 +421,21 @@ mod tests {
 
     #[test]
     fn tmpfs_options_are_written_in_the_largest_unit() {
-        let options = TmpfsOptions { size_bytes: 64 << 20, mode: 0o1770, options: Some(vec![vec!["exec".into()]]) };
+        let options =
+            TmpfsOptions { size_bytes: 64 << 20, mode: 0o1770, options: Some(vec![vec!["exec".into()]]) };
         assert_eq!(tmpfs_options(Some(&options), true), Ok("ro,mode=1770,size=64m,exec".into()));
     }
 
     #[test]
     fn paths_are_cleaned_as_go_does() {
-        for (path, expected) in
-            [("/a/../../b", "/b"), ("a/./b//c/", "a/b/c"), ("", "."), ("../x", "../x"), ("a/..", "."), ("/", "/")]
-        {
+        for (path, expected) in [
+            ("/a/../../b", "/b"),
+            ("a/./b//c/", "a/b/c"),
+            ("", "."),
+            ("../x", "../x"),
+            ("a/..", "."),
+            ("/", "/"),
+        ] {
             assert_eq!(clean(path), expected, "{path}");
         }
     }

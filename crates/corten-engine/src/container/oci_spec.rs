@@ -5,8 +5,8 @@
 
 use corten_api::container::{Config, HostConfig};
 use corten_runtime::spec::{
-    Capabilities, ConsoleSize, Linux, LinuxResources, Namespace, NamespaceKind, Process, Rlimit, Root, Spec, User,
-    VERSION,
+    Capabilities, ConsoleSize, Linux, LinuxResources, Namespace, NamespaceKind, Process, Rlimit, Root, Spec,
+    User, VERSION,
 };
 
 use super::host::HostFacts;
@@ -18,9 +18,9 @@ mod mounts;
 mod security;
 
 pub use devices::{Devices, device_rule, resolve_devices};
-pub use limits::{BlockDevices, resources, resolve_block_devices};
+pub use limits::{BlockDevices, resolve_block_devices, resources};
 pub use mounts::{SpecMount, SpecSource};
-pub use security::{SecurityError, SecurityOptions, Seccomp};
+pub use security::{Seccomp, SecurityError, SecurityOptions};
 
 /// Hidden from every container that is not privileged.
 pub const MASKED_PATHS: [&str; 12] = [
@@ -39,7 +39,8 @@ pub const MASKED_PATHS: [&str; 12] = [
 ];
 
 /// Read-only in every container that is not privileged.
-pub const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub const READONLY_PATHS: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// `PATH` of containers whose image sets none.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -289,7 +290,8 @@ mod tests {
             super::super::merge::with_defaults(&mut host, &facts, &engine).unwrap();
             let (program, arguments) = super::super::merge::command(&config).unwrap();
             let user = user::resolve(&config.user, &[], "root:x:0:0::/root:/bin/sh", "root:x:0:").unwrap();
-            let security = SecurityOptions::parse(host.security_opt.as_deref().unwrap_or_default(), false).unwrap();
+            let security =
+                SecurityOptions::parse(host.security_opt.as_deref().unwrap_or_default(), false).unwrap();
             let tmpfs = host.tmpfs.iter().flatten().map(|(target, data)| SpecMount {
                 destination: target.clone(),
                 source: SpecSource::Tmpfs(data.clone()),

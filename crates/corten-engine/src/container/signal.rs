@@ -36,7 +36,11 @@ pub fn parse(text: &str) -> Result<i32, SignalError> {
             if let Some(up) = name.strip_prefix("RTMIN+") {
                 up.parse::<i32>().ok().filter(|n| (1..=15).contains(n)).map(|n| 34 + n).ok_or_else(error)?
             } else if let Some(down) = name.strip_prefix("RTMAX-") {
-                down.parse::<i32>().ok().filter(|n| (1..=14).contains(n)).map(|n| MAX - n).ok_or_else(error)?
+                down.parse::<i32>()
+                    .ok()
+                    .filter(|n| (1..=14).contains(n))
+                    .map(|n| MAX - n)
+                    .ok_or_else(error)?
             } else {
                 return Err(error());
             }
@@ -89,8 +93,15 @@ mod tests {
 
     #[test]
     fn numbers_names_and_real_time_signals() {
-        let cases =
-            [("9", 9), ("KILL", 9), ("sigterm", 15), ("SIGRTMIN", 34), ("RTMIN+3", 37), ("sigrtmax-1", 63), ("64", 64)];
+        let cases = [
+            ("9", 9),
+            ("KILL", 9),
+            ("sigterm", 15),
+            ("SIGRTMIN", 34),
+            ("RTMIN+3", 37),
+            ("sigrtmax-1", 63),
+            ("64", 64),
+        ];
         for (text, number) in cases {
             assert_eq!(parse(text), Ok(number), "{text}");
         }

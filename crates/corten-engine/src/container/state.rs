@@ -313,7 +313,10 @@ mod tests {
         for state in all() {
             for request in REQUESTS {
                 if let Err(refusal) = admit("c0ffee", &state, request) {
-                    assert!(matches!(refusal.kind(), ErrorKind::Conflict | ErrorKind::NotModified), "{refusal}");
+                    assert!(
+                        matches!(refusal.kind(), ErrorKind::Conflict | ErrorKind::NotModified),
+                        "{refusal}"
+                    );
                 }
             }
         }

@@ -27,7 +27,9 @@ pub fn config(config: &mut Config) -> Result<(), Invalid> {
     if !config.working_dir.is_empty() {
         if !config.working_dir.starts_with('/') {
             let path = &config.working_dir;
-            return invalid(format!("the working directory '{path}' is invalid, it needs to be an absolute path"));
+            return invalid(format!(
+                "the working directory '{path}' is invalid, it needs to be an absolute path"
+            ));
         }
         config.working_dir = mounts::clean(&config.working_dir);
     }
@@ -66,7 +68,9 @@ fn without_control(config: &Config) -> Result<(), Invalid> {
     if length > MAX_TEXT * 2 {
         return invalid("arguments, environment and labels are longer than 2 MiB");
     }
-    for (what, text) in [("hostname", &config.hostname), ("domainname", &config.domainname), ("user", &config.user)] {
+    for (what, text) in
+        [("hostname", &config.hostname), ("domainname", &config.domainname), ("user", &config.user)]
+    {
         if text.chars().any(char::is_control) {
             return invalid(format!("invalid {what}: control characters are not permitted"));
         }
@@ -118,8 +122,10 @@ pub fn host_config(host: &mut HostConfig, facts: &HostFacts) -> Result<Vec<Strin
     }
     port_bindings(host.port_bindings.as_ref())?;
     restart_policy(&host.restart_policy)?;
-    caps::check(host.cap_add.iter().flatten()).map_err(|error| Invalid(format!("invalid CapAdd: {error}")))?;
-    caps::check(host.cap_drop.iter().flatten()).map_err(|error| Invalid(format!("invalid CapDrop: {error}")))?;
+    caps::check(host.cap_add.iter().flatten())
+        .map_err(|error| Invalid(format!("invalid CapAdd: {error}")))?;
+    caps::check(host.cap_drop.iter().flatten())
+        .map_err(|error| Invalid(format!("invalid CapDrop: {error}")))?;
     if !matches!(host.isolation.as_str(), "" | "default") {
         return invalid(format!("invalid isolation '{}' on linux", host.isolation));
     }
@@ -270,7 +276,9 @@ pub fn restart_policy(policy: &RestartPolicy) -> Result<(), Invalid> {
         "always" | "unless-stopped" | "no" if count > 0 => {
             invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'")
         }
-        "on-failure" if count < 0 => invalid("invalid restart policy: maximum retry count cannot be negative"),
+        "on-failure" if count < 0 => {
+            invalid("invalid restart policy: maximum retry count cannot be negative")
+        }
         "" | "always" | "unless-stopped" | "no" | "on-failure" => Ok(()),
         name => invalid(format!(
             "invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
@@ -309,7 +317,9 @@ pub fn resources(
         }
         if limit.hard != -1 && (limit.soft > limit.hard || limit.soft == -1) {
             let (soft, hard) = (limit.soft, limit.hard);
-            return invalid(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
+            return invalid(format!(
+                "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+            ));
         }
     }
     for rule in limits.device_cgroup_rules.iter().flatten() {
@@ -331,8 +341,22 @@ pub fn resources(
 
 /// The rlimits Linux has, by Docker's names.
 const ULIMITS: [&str; 16] = [
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack", "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+    "as",
 ];
 
 fn memory(
@@ -396,7 +420,9 @@ fn cpu(limits: &mut Resources, facts: &HostFacts, warnings: &mut Vec<String>) ->
         ));
     }
     if limits.cpu_period != 0 && !(1000..=1_000_000).contains(&limits.cpu_period) {
-        return invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+        return invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
     }
     if limits.cpu_quota > 0 && limits.cpu_quota < 1000 {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
@@ -440,7 +466,8 @@ fn parse_set(text: &str) -> Option<std::collections::BTreeSet<u32>> {
 fn block_io(limits: &mut Resources, facts: &HostFacts, warnings: &mut Vec<String>) -> Result<(), Invalid> {
     if limits.blkio_weight > 0 && !facts.blkio_weight {
         warnings.push(
-            "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.".into(),
+            "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded."
+                .into(),
         );
         limits.blkio_weight = 0;
     }
@@ -448,7 +475,9 @@ fn block_io(limits: &mut Resources, facts: &HostFacts, warnings: &mut Vec<String
         return invalid("Range of blkio weight is from 10 to 1000");
     }
     if limits.io_maximum_bandwidth != 0 || limits.io_maximum_iops != 0 {
-        return invalid("Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps");
+        return invalid(
+            "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
+        );
     }
     if limits.blkio_weight_device.iter().flatten().next().is_some() && !facts.blkio_weight {
         warnings.push("Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.".into());
@@ -462,7 +491,13 @@ mod tests {
     use super::*;
 
     fn facts() -> HostFacts {
-        HostFacts { cpus: 2, cpuset_cpus: "0-1".into(), cpuset_mems: "0".into(), swap_limit: true, ..HostFacts::default() }
+        HostFacts {
+            cpus: 2,
+            cpuset_cpus: "0-1".into(),
+            cpuset_mems: "0".into(),
+            swap_limit: true,
+            ..HostFacts::default()
+        }
     }
 
     fn refused(change: impl FnOnce(&mut HostConfig)) -> String {
@@ -508,7 +543,9 @@ mod tests {
         };
         assert!(ask("net.core.somaxconn", "bridge") && ask("kernel.shmmax", "bridge"));
         assert!(!ask("net.core.somaxconn", "host"));
-        for bad in ["kernel.core_pattern", "vm.swappiness", "net.a=b+kernel.core_pattern", "net/../kernel", ""] {
+        for bad in
+            ["kernel.core_pattern", "vm.swappiness", "net.a=b+kernel.core_pattern", "net/../kernel", ""]
+        {
             assert!(!ask(bad, "bridge"), "{bad}");
         }
     }

@@ -41,7 +41,13 @@ pub fn device_rule(text: &str) -> Option<DeviceRule> {
         _ => None,
     };
     let (major, minor) = (number(major)?, number(minor)?);
-    (known && letters).then(|| DeviceRule { allow: true, kind: kind.into(), major, minor, access: access.into() })
+    (known && letters).then(|| DeviceRule {
+        allow: true,
+        kind: kind.into(),
+        major,
+        minor,
+        access: access.into(),
+    })
 }
 
 /// Makes the lists; `look` gives the nodes at a path of the host (several for a folder), with paths of the host.
@@ -76,7 +82,9 @@ pub fn resolve_devices(
         }
     }
     if !host.privileged {
-        devices.rules.extend(host.resources.device_cgroup_rules.iter().flatten().filter_map(|text| device_rule(text)));
+        devices
+            .rules
+            .extend(host.resources.device_cgroup_rules.iter().flatten().filter_map(|text| device_rule(text)));
     }
     Ok(devices)
 }
@@ -89,7 +97,10 @@ mod tests {
     #[test]
     fn rules_are_parsed_whole() {
         let parsed = device_rule("c 42:* rmw").unwrap();
-        assert_eq!((parsed.kind.as_str(), parsed.major, parsed.minor, parsed.access.as_str()), ("c", Some(42), None, "rmw"));
+        assert_eq!(
+            (parsed.kind.as_str(), parsed.major, parsed.minor, parsed.access.as_str()),
+            ("c", Some(42), None, "rmw")
+        );
         for bad in ["", "c", "c 1:2", "x 1:2 r", "c 1 r", "c 1:2 x", "c 1:2 r x", "c -1:2 r", "c 1:2 "] {
             assert!(device_rule(bad).is_none(), "{bad}");
         }
@@ -105,7 +116,13 @@ mod tests {
         let resources = Resources { devices: Some(vec![mapping]), ..Resources::default() };
         let host = HostConfig { resources, ..HostConfig::default() };
         let look = |path: &str| {
-            Ok(vec![Device { path: format!("{path}/seq"), kind: "c".into(), major: 116, minor: 1, ..Device::default() }])
+            Ok(vec![Device {
+                path: format!("{path}/seq"),
+                kind: "c".into(),
+                major: 116,
+                minor: 1,
+                ..Device::default()
+            }])
         };
         let devices = resolve_devices(&host, look).unwrap();
         assert_eq!(devices.nodes[0].path, "/dev/sound/seq");

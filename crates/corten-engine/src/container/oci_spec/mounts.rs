@@ -119,7 +119,8 @@ pub fn plan(
 fn own_mount(own: &SpecMount, rootfs_propagation: &mut String) -> Mount {
     match &own.source {
         SpecSource::Tmpfs(data) => {
-            let mut options: Vec<String> = ["noexec", "nosuid", "nodev", "rprivate"].map(str::to_owned).to_vec();
+            let mut options: Vec<String> =
+                ["noexec", "nosuid", "nodev", "rprivate"].map(str::to_owned).to_vec();
             for word in data.split(',').filter(|word| !word.is_empty()) {
                 // The later of two contradicting flags wins.
                 let opposite = match word {
@@ -189,8 +190,17 @@ mod tests {
             None,
             None,
         );
-        let expected =
-            ["/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/a", "/dev/shm", "/a/b/c"];
+        let expected = [
+            "/proc",
+            "/dev",
+            "/dev/pts",
+            "/sys",
+            "/sys/fs/cgroup",
+            "/dev/mqueue",
+            "/a",
+            "/dev/shm",
+            "/a/b/c",
+        ];
         assert_eq!(names(&planned), expected);
         assert_eq!(planned.rootfs_propagation, "shared");
         assert_eq!(planned.mounts[8].options, ["rbind", "rro", "rprivate"]);
@@ -206,6 +216,9 @@ mod tests {
     fn tmpfs_options_override_the_default_flags() {
         let own = SpecMount { destination: "/t".into(), source: SpecSource::Tmpfs("exec,size=1m,ro".into()) };
         let planned = plan(&HostConfig::default(), vec![own], None, None);
-        assert_eq!(planned.mounts.last().unwrap().options, ["nosuid", "nodev", "rprivate", "exec", "size=1m", "ro"]);
+        assert_eq!(
+            planned.mounts.last().unwrap().options,
+            ["nosuid", "nodev", "rprivate", "exec", "size=1m", "ro"]
+        );
     }
 }

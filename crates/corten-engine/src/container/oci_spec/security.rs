@@ -206,8 +206,11 @@ struct Condition {
 }
 
 /// This machine's architecture in libseccomp's and in Go's words.
-const ARCHITECTURE: (&str, &str) =
-    if cfg!(target_arch = "aarch64") { ("SCMP_ARCH_AARCH64", "arm64") } else { ("SCMP_ARCH_X86_64", "amd64") };
+const ARCHITECTURE: (&str, &str) = if cfg!(target_arch = "aarch64") {
+    ("SCMP_ARCH_AARCH64", "arm64")
+} else {
+    ("SCMP_ARCH_X86_64", "amd64")
+};
 
 fn resolve(profile: Profile, caps: &[&str], facts: &HostFacts) -> Result<LinuxSeccomp, SecurityError> {
     let listed = profile.architectures.unwrap_or_default();
@@ -226,7 +229,9 @@ fn resolve(profile: Profile, caps: &[&str], facts: &HostFacts) -> Result<LinuxSe
     for rule in profile.syscalls.unwrap_or_default() {
         let mut names = rule.names.unwrap_or_default();
         if !rule.name.is_empty() && !names.is_empty() {
-            return Err(SecurityError::Rule("both 'name' and 'names' were specified, use either 'name' or 'names'"));
+            return Err(SecurityError::Rule(
+                "both 'name' and 'names' were specified, use either 'name' or 'names'",
+            ));
         }
         if !rule.name.is_empty() {
             names.push(rule.name);
@@ -240,7 +245,12 @@ fn resolve(profile: Profile, caps: &[&str], facts: &HostFacts) -> Result<LinuxSe
             value_two: a.value_two,
             op: a.op,
         });
-        syscalls.push(SyscallRule { names, action: rule.action, errno_ret: rule.errno_ret, args: args.collect() });
+        syscalls.push(SyscallRule {
+            names,
+            action: rule.action,
+            errno_ret: rule.errno_ret,
+            args: args.collect(),
+        });
     }
     Ok(LinuxSeccomp {
         default_action: profile.default_action,
@@ -281,11 +291,14 @@ mod tests {
 
     #[test]
     fn options() {
-        let parsed = parse(&["no-new-privileges:true", "seccomp=unconfined", "apparmor=x", "label=disable"]).unwrap();
+        let parsed =
+            parse(&["no-new-privileges:true", "seccomp=unconfined", "apparmor=x", "label=disable"]).unwrap();
         assert!(parsed.no_new_privileges && parsed.seccomp == Seccomp::Unconfined && parsed.apparmor == "x");
         assert_eq!(parse(&["odd"]).unwrap_err().to_string(), "invalid --security-opt 1: \"odd\"");
         assert_eq!(parse(&["odd=1"]).unwrap_err().to_string(), "invalid --security-opt 2: \"odd=1\"");
-        assert!(parse(&["seccomp={"]).unwrap_err().to_string().starts_with("Decoding seccomp profile failed"));
+        assert!(
+            parse(&["seccomp={"]).unwrap_err().to_string().starts_with("Decoding seccomp profile failed")
+        );
     }
 
     #[test]
