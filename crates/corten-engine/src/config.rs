@@ -44,6 +44,38 @@ pub struct EngineConfig {
     pub network: crate::network::NetworkConfig,
     /// Start containers without new privileges unless they say otherwise.
     pub no_new_privileges: bool,
+    /// What can change while the daemon runs, as it is at the start; see [`crate::system::System::live`].
+    pub live: Live,
+}
+
+/// Settings that a reload changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// Whether `info` says that this daemon is being debugged.
+    pub debug: bool,
+    /// `key=value` labels of the daemon.
+    pub labels: Vec<String>,
+    /// Registries reached over plain HTTP or with unverified TLS: `host[:port]` or networks.
+    pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker Hub, each ending in a slash.
+    pub registry_mirrors: Vec<String>,
+    /// Containers survive the daemon's orderly end too.
+    pub live_restore: bool,
+    /// Seconds a container gets to stop when the daemon ends and it says nothing itself.
+    pub shutdown_timeout: u64,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            debug: false,
+            labels: Vec::new(),
+            insecure_registries: Vec::new(),
+            registry_mirrors: Vec::new(),
+            live_restore: true,
+            shutdown_timeout: 15,
+        }
+    }
 }
 
 impl EngineConfig {
@@ -73,6 +105,7 @@ impl EngineConfig {
             default_address_pools: Vec::new(),
             network: crate::network::NetworkConfig::default(),
             no_new_privileges: false,
+            live: Live::default(),
         }
     }
 }

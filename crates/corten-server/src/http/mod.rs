@@ -15,3 +15,6 @@ pub use request::{Request, RequestBody, RequestHead};
 pub use response::Response;
 pub use router::{Found, Route, Router};
 pub use version::ApiVersion;
+
+pub(crate) use hijack::Transport;
+pub(crate) use response::Content;

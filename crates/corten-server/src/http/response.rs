@@ -119,6 +119,18 @@ impl Response {
         Self::json_with(status, &serde_json::json!({ "message": error.message() }))
     }
 
+    /// The same head without the body (answers to `HEAD`).
+    #[must_use]
+    pub(crate) fn without_body(mut self) -> Self {
+        let Content::Body(body) = &self.content else { return self };
+        if !body.is_stream() && !self.headers.contains_key(CONTENT_LENGTH) {
+            let length = http_body::Body::size_hint(body).exact().unwrap_or(0);
+            self = self.content_length(length);
+        }
+        self.content = Content::Body(Body::empty());
+        self
+    }
+
     /// Adds or replaces a header. A value that HTTP cannot carry is left out.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: impl AsRef<[u8]>) -> Self {

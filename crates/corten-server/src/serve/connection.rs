@@ -1,0 +1,346 @@
+//! One client connection, from its first byte to its last.
+//!
+//! ```text
+//!           first byte             head complete             body written
+//!  Idle ──────────────▶ Head ─────────────────▶ Working ──▶ Streaming ──▶ Idle
+//!   │ 5 min              │ 10 s                  │             │
+//!   ▼                    ▼                       ▼ hijack      ▼ client gone
+//!  closed              closed               raw connection    closed
+//! ```
+//!
+//! A handler that wants the raw connection answers with a [`Hijack`]. hyper itself can only upgrade on a 101; so the service leaves the
+//! wish in a slot and never resolves, and this loop takes the transport out of hyper, writes the head itself and runs the handler's task.
+//!
+//! hyper is told to accept half-closed clients, and therefore does not notice when one goes away in the middle of an answer; the loop
+//! watches the socket beside it. What then happens to the handler is its route's [`Fate`].
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, StatusCode};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::Server;
+use super::dispatch::Fate;
+use super::socket::{Departure, Socket};
+use crate::http::{Body, Content, Hijack, Hijacked, Transport};
+
+/// How long a head may take from its first byte on.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection may idle between requests.
+const IDLE_DEADLINE: Duration = Duration::from_secs(300);
+/// How much of an unread body is thrown away so that the client can read the refusal.
+const LINGER_BYTES: u64 = 1 << 20;
+/// How long that may take.
+const LINGER: Duration = Duration::from_secs(2);
+/// The most a head may hold, and the size of the read buffer.
+const HEAD_LIMIT: usize = 64 << 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    Idle = 0,
+    Head = 1,
+    /// A handler runs that outlives its client.
+    Working = 2,
+    /// A handler runs that ends with its client.
+    Waiting = 3,
+    /// The answer's body is a stream.
+    Streaming = 4,
+}
+
+#[derive(Default)]
+struct Progress(AtomicU8);
+
+impl Progress {
+    fn set(&self, phase: Phase) {
+        self.0.store(phase as u8, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Phase {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Working,
+            3 => Phase::Waiting,
+            _ => Phase::Streaming,
+        }
+    }
+}
+
+/// The handler's wish for the connection, and how the client asked.
+struct Wish {
+    hijack: Hijack,
+    head: Vec<u8>,
+}
+
+/// Serves a connection until either side ends it. `io` is the socket, or TLS over it.
+pub(crate) async fn serve_connection<T: Transport + 'static>(
+    io: T,
+    socket: Socket,
+    server: Arc<Server>,
+    check_host: bool,
+) {
+    let progress = Arc::new(Progress::default());
+    let slot: Arc<Mutex<Option<Wish>>> = Arc::default();
+    let service = {
+        let (progress, slot) = (progress.clone(), slot.clone());
+        service_fn(move |request| {
+            let (server, progress, slot) = (server.clone(), progress.clone(), slot.clone());
+            Box::pin(async move { respond(&server, request, check_host, &progress, &slot).await })
+        })
+    };
+    let mut builder = http1::Builder::new();
+    builder.half_close(true).max_buf_size(HEAD_LIMIT).title_case_headers(true).header_read_timeout(None);
+    let io = Watched { io, progress: progress.clone() };
+    let mut connection = builder.serve_connection(TokioIo::new(io), service);
+
+    let end = {
+        let mut deadline = pin!(Deadline::default());
+        let mut departed = pin!(watch(&socket, &progress));
+        poll_fn(|cx| {
+            let polled = connection.poll_without_shutdown(cx);
+            if let Some(wish) = slot.lock().take() {
+                return Poll::Ready(End::Hijacked(wish));
+            }
+            if let Poll::Ready(result) = polled {
+                return Poll::Ready(End::Finished(result.is_err()));
+            }
+            if deadline.as_mut().poll(cx, progress.get()).is_ready() || departed.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(End::Abandoned);
+            }
+            Poll::Pending
+        })
+        .await
+    };
+    // A handler that gives the socket away must have the only one.
+    drop(socket);
+
+    match end {
+        End::Abandoned => {}
+        End::Hijacked(wish) => {
+            let parts = connection.into_parts();
+            let io = parts.io.into_inner().io;
+            hand_over(io, parts.read_buf, wish).await;
+        }
+        End::Finished(failed) => {
+            let mut io = connection.into_parts().io.into_inner().io;
+            let _ = io.shutdown().await;
+            if failed {
+                // Closing with unread bytes would reset the connection and take the refusal from the client's hands.
+                let rest = (&mut io).take(LINGER_BYTES);
+                let _ =
+                    tokio::time::timeout(LINGER, tokio::io::copy(&mut pin!(rest), &mut tokio::io::sink()))
+                        .await;
+            }
+        }
+    }
+}
+
+enum End {
+    Hijacked(Wish),
+    Finished(bool),
+    Abandoned,
+}
+
+/// Resolves when nobody will read what the connection still has to say.
+async fn watch(socket: &Socket, progress: &Progress) {
+    if socket.departed().await == Departure::Gone {
+        return;
+    }
+    if !socket.is_tcp() {
+        return socket.hung_up().await;
+    }
+    // A TCP client that only stopped sending may still read one answer, but is not trusted to read for ever.
+    while matches!(progress.get(), Phase::Working | Phase::Idle | Phase::Head) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn respond(
+    server: &Arc<Server>,
+    request: http::Request<hyper::body::Incoming>,
+    check_host: bool,
+    progress: &Arc<Progress>,
+    slot: &Mutex<Option<Wish>>,
+) -> Result<http::Response<Tracked>, std::convert::Infallible> {
+    progress.set(Phase::Working);
+    let upgrade = asks_upgrade(request.headers());
+    let response = server
+        .answer(request, check_host, |fate| {
+            progress.set(match fate {
+                Fate::EndsWithClient => Phase::Waiting,
+                Fate::RunsOn => Phase::Working,
+            });
+        })
+        .await;
+    match response.content {
+        Content::Body(body) => {
+            if body.is_stream() {
+                progress.set(Phase::Streaming);
+            }
+            let mut answer = http::Response::new(Tracked { body, progress: progress.clone() });
+            *answer.status_mut() = response.status;
+            *answer.headers_mut() = response.headers;
+            Ok(answer)
+        }
+        Content::Hijack(hijack) => {
+            let head = hijack_head(upgrade.as_deref(), hijack.content_type, &response.headers);
+            *slot.lock() = Some(Wish { hijack, head });
+            std::future::pending().await
+        }
+    }
+}
+
+/// The protocol the client wants to switch to, if it does.
+fn asks_upgrade(headers: &HeaderMap) -> Option<String> {
+    let wants = headers.get_all(CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    let wants = wants.flat_map(|v| v.split(',')).any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    let protocol = headers.get(UPGRADE)?.to_str().ok()?;
+    let clean = !protocol.is_empty() && protocol.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    (wants && clean).then(|| protocol.to_owned())
+}
+
+/// The head of an answer whose body is the raw connection.
+fn hijack_head(upgrade: Option<&str>, content_type: &str, headers: &HeaderMap) -> Vec<u8> {
+    let mut head = match upgrade {
+        Some(protocol) => {
+            format!("HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n")
+        }
+        None => format!("HTTP/1.1 {}\r\nContent-Type: {content_type}\r\n", StatusCode::OK),
+    }
+    .into_bytes();
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+async fn hand_over<T: Transport + 'static>(mut io: T, early: Bytes, wish: Wish) {
+    // A client that is gone already is found by the task when it reads.
+    let _ = io.write_all(&wish.head).await;
+    let _ = io.flush().await;
+    (wish.hijack.task)(Hijacked::new(early, Box::new(io))).await;
+}
+
+/// The deadline of the phase a connection is in; none while it works.
+#[derive(Default)]
+struct Deadline {
+    phase: Option<Phase>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, phase: Phase) -> Poll<()> {
+        let this = self.get_mut();
+        let limit = match phase {
+            Phase::Idle => IDLE_DEADLINE,
+            Phase::Head => HEAD_DEADLINE,
+            Phase::Working | Phase::Waiting | Phase::Streaming => {
+                this.phase = Some(phase);
+                return Poll::Pending;
+            }
+        };
+        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if this.phase != Some(phase) {
+            this.phase = Some(phase);
+            timer.as_mut().reset(Instant::now() + limit);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+/// A transport that notes when a request begins to arrive.
+struct Watched<T> {
+    io: T,
+    progress: Arc<Progress>,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before && self.progress.get() == Phase::Idle {
+            self.progress.set(Phase::Head);
+        }
+        polled
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// A body whose end makes the connection idle again.
+struct Tracked {
+    body: Body,
+    progress: Arc<Progress>,
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.progress.set(Phase::Idle);
+    }
+}
+
+impl http_body::Body for Tracked {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<http_body::Frame<Bytes>>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
