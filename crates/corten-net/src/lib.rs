@@ -1,1 +1,3 @@
-//! corten-net
+//! Container networks: addresses, bridges, published ports, the firewall, names.
+pub mod firewall;
+pub mod netns;

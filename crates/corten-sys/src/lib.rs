@@ -19,6 +19,8 @@ pub mod fds;
 pub mod keyring;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
+pub mod nft;
 pub mod path;
 pub mod pidfd;
 pub mod process;

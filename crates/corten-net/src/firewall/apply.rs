@@ -1,0 +1,137 @@
+use corten_sys::netlink::{NetlinkError, Socket};
+use corten_sys::nft::Transaction;
+use parking_lot::Mutex;
+
+use super::plan::{Plan, plan_all, plan_bridge, plan_ports};
+use super::rules::{BridgeRules, PublishedPort, Rules};
+
+/// Why the firewall could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum FirewallError {
+    /// The kernel refused.
+    #[error("firewall table inet {table}: {source}")]
+    Kernel {
+        /// The table.
+        table: String,
+        /// The kernel's answer.
+        source: NetlinkError,
+    },
+}
+
+/// Our table in the network namespace where it was opened, and what it should hold.
+pub struct Firewall {
+    table: String,
+    socket: Socket,
+    rules: Mutex<Rules>,
+}
+
+impl Firewall {
+    /// Takes over the table of this name, whatever it holds, and gives it the rules and nothing more.
+    pub fn open(table: &str) -> Result<Self, FirewallError> {
+        let failed = |source| FirewallError::Kernel { table: table.to_owned(), source };
+        let socket = Socket::open_netfilter().map_err(failed)?;
+        let firewall = Self { table: table.to_owned(), socket, rules: Mutex::new(Rules::default()) };
+        firewall.apply(&plan_all(table, &Rules::default()))?;
+        Ok(firewall)
+    }
+
+    /// Adds or changes several bridges and ports at once, as a restarted daemon does.
+    pub fn restore(&self, rules: Rules) -> Result<(), FirewallError> {
+        let mut held = self.rules.lock();
+        *held = rules;
+        self.apply(&plan_all(&self.table, &held))
+    }
+
+    /// Adds a bridge.
+    pub fn add_bridge(&self, name: &str, bridge: BridgeRules) -> Result<(), FirewallError> {
+        self.change(
+            |rules| {
+                rules.bridges.insert(name.to_owned(), bridge);
+            },
+            |rules| {
+                rules.bridges.remove(name);
+            },
+            plan_bridge(&self.table, name, bridge),
+        )
+    }
+
+    /// Removes a bridge.
+    pub fn remove_bridge(&self, name: &str) -> Result<(), FirewallError> {
+        let Some(bridge) = self.rules.lock().bridges.get(name).copied() else { return Ok(()) };
+        self.change(
+            |rules| {
+                rules.bridges.remove(name);
+            },
+            |_| {},
+            plan_bridge(&self.table, name, bridge).undo(),
+        )
+    }
+
+    /// Adds published ports: all or none.
+    pub fn add_ports(&self, ports: &[PublishedPort]) -> Result<(), FirewallError> {
+        self.change(
+            |rules| rules.ports.extend(ports),
+            |rules| {
+                ports.iter().for_each(|port| {
+                    rules.ports.remove(port);
+                })
+            },
+            plan_ports(&self.table, ports),
+        )
+    }
+
+    /// Removes published ports; those that are not there are passed over.
+    pub fn remove_ports(&self, ports: &[PublishedPort]) -> Result<(), FirewallError> {
+        let there: Vec<_> = {
+            let rules = self.rules.lock();
+            ports.iter().filter(|port| rules.ports.contains(port)).copied().collect()
+        };
+        self.change(
+            |rules| {
+                there.iter().for_each(|port| {
+                    rules.ports.remove(port);
+                })
+            },
+            |_| {},
+            plan_ports(&self.table, &there).undo(),
+        )
+    }
+
+    /// Makes the table what it should be, whatever happened to it.
+    pub fn repair(&self) -> Result<(), FirewallError> {
+        let rules = self.rules.lock();
+        self.apply(&plan_all(&self.table, &rules))
+    }
+
+    /// Removes the table: the daemon makes no rules any more.
+    pub fn close(self) -> Result<(), FirewallError> {
+        let mut transaction = Transaction::new(self.table.as_str());
+        transaction.add_table();
+        transaction.delete_table();
+        transaction.commit(&self.socket).map_err(|source| FirewallError::Kernel { table: self.table, source })
+    }
+
+    /// Carries `plan` out after `change`; when it does not apply because somebody else changed the table, the whole
+    /// table is made again. If that fails too, `undo` takes the change back.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Rules),
+        undo: impl FnOnce(&mut Rules),
+        plan: Plan,
+    ) -> Result<(), FirewallError> {
+        if plan.is_empty() {
+            return Ok(());
+        }
+        let mut rules = self.rules.lock();
+        change(&mut rules);
+        if self.apply(&plan).is_ok() {
+            return Ok(());
+        }
+        self.apply(&plan_all(&self.table, &rules)).inspect_err(|_| undo(&mut rules))
+    }
+
+    fn apply(&self, plan: &Plan) -> Result<(), FirewallError> {
+        let done = plan.transaction().commit(&self.socket);
+        done.map_err(|source| FirewallError::Kernel { table: self.table.clone(), source })
+    }
+}
