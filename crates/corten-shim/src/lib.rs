@@ -1,5 +1,15 @@
 //! The monitor of a container: the parent of its processes, which outlives the daemon.
 //!
-//! This library holds the [`protocol`] that daemon and monitor speak; the binary `corten-shim` is the monitor.
+//! ```text
+//!  daemon ◀── protocol ──▶ monitor ──▶ runtime (create, exec)
+//!                            │  stdio of init and execs
+//!                            ├──▶ log            the local file
+//!                            ├──▶ clients        attached sockets, framed, spooled when slow
+//!                            └──▶ exit.json      how it ended
+//! ```
+//!
+//! This library holds the [`protocol`] and the parts; the binary `corten-shim <id> <directory>` is the monitor.
 
+pub mod clock;
+pub mod log;
 pub mod protocol;

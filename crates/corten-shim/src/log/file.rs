@@ -1,0 +1,146 @@
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+
+/// How many bytes of entries are collected before they are written.
+const BATCH: usize = 64 << 10;
+
+/// The current file of a log and its rotated predecessors.
+///
+/// Docker's rule: a file that has reached `max_size` is rotated before the next entry, so it is longer than that by
+/// at most one entry.
+#[derive(Debug)]
+pub(super) struct File {
+    path: PathBuf,
+    max_size: Option<u64>,
+    max_files: u32,
+    /// `None` when the last attempt to open it failed; the next write tries again.
+    current: Option<fs::File>,
+    /// Length of the current file up to the last whole entry.
+    size: u64,
+}
+
+impl File {
+    pub(super) fn open(path: PathBuf, max_size: Option<u64>, max_files: u32) -> io::Result<Self> {
+        let mut file = Self { path, max_size, max_files: max_files.max(1), current: None, size: 0 };
+        file.reopen()?;
+        Ok(file)
+    }
+
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.path)?;
+        self.size = file.metadata()?.len();
+        self.current = Some(file);
+        Ok(())
+    }
+
+    /// Called before an entry is added to `batch`: writes it out when it is long, rotates when the file is full.
+    pub(super) fn make_room(&mut self, batch: &mut Vec<u8>) {
+        let full = self.max_size.is_some_and(|max| self.size + batch.len() as u64 >= max);
+        if full || batch.len() >= BATCH {
+            self.append(batch);
+        }
+        // After a failed write the file is shorter than was thought.
+        if full && self.max_size.is_some_and(|max| self.size >= max) {
+            self.rotate();
+        }
+    }
+
+    /// Writes whole entries and empties `batch`, written or not.
+    pub(super) fn append(&mut self, batch: &mut Vec<u8>) {
+        if batch.is_empty() {
+            return;
+        }
+        if self.current.is_none() {
+            self.reopen().ok();
+        }
+        if let Some(file) = self.current.as_mut() {
+            match file.write_all(batch) {
+                Ok(()) => self.size += batch.len() as u64,
+                // A full disk may have taken half an entry: what follows must not be glued to it.
+                Err(_) => drop(file.set_len(self.size)),
+            }
+        }
+        batch.clear();
+    }
+
+    /// Moves the files one number up and starts a new one. Failures leave the log appending where it can.
+    fn rotate(&mut self) {
+        self.current = None;
+        if self.max_files > 1 {
+            for number in (1..self.max_files - 1).rev() {
+                fs::rename(self.numbered(number), self.numbered(number + 1)).ok();
+            }
+            fs::rename(&self.path, self.numbered(1)).ok();
+        } else if let Ok(file) = OpenOptions::new().write(true).open(&self.path) {
+            file.set_len(0).ok();
+        }
+        self.reopen().ok();
+    }
+
+    fn numbered(&self, number: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(file: &mut File, entries: &[&str]) {
+        let mut batch = Vec::new();
+        for entry in entries {
+            file.make_room(&mut batch);
+            batch.extend_from_slice(entry.as_bytes());
+        }
+        file.append(&mut batch);
+    }
+
+    fn contents(dir: &tempfile::TempDir, name: &str) -> String {
+        fs::read_to_string(dir.path().join(name)).unwrap_or_else(|_| "-".into())
+    }
+
+    #[test]
+    fn a_full_file_is_rotated_before_the_next_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = File::open(dir.path().join("l"), Some(10), 3).unwrap();
+        write(&mut file, &["aaaa\n", "bbbb\n", "cccc\n", "dd\n", "ee\n", "f\n"]);
+        assert_eq!(contents(&dir, "l.2"), "aaaa\nbbbb\n");
+        assert_eq!(contents(&dir, "l.1"), "cccc\ndd\nee\n");
+        assert_eq!(contents(&dir, "l"), "f\n");
+        write(&mut file, &["gggg\n", "hhhh\n", "iiii\n"]);
+        assert_eq!(contents(&dir, "l.2"), "cccc\ndd\nee\n");
+        assert_eq!(contents(&dir, "l.1"), "f\ngggg\nhhhh\n");
+        assert_eq!(contents(&dir, "l"), "iiii\n");
+        assert_eq!(contents(&dir, "l.3"), "-");
+    }
+
+    #[test]
+    fn a_single_file_starts_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = File::open(dir.path().join("l"), Some(6), 1).unwrap();
+        write(&mut file, &["aaaa\n", "bbbb\n", "cccc\n"]);
+        assert_eq!(contents(&dir, "l"), "cccc\n");
+        assert_eq!(contents(&dir, "l.1"), "-");
+    }
+
+    #[test]
+    fn an_existing_file_is_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        write(&mut File::open(dir.path().join("l"), Some(6), 2).unwrap(), &["aaaa\n"]);
+        write(&mut File::open(dir.path().join("l"), Some(6), 2).unwrap(), &["bbbb\n", "cccc\n"]);
+        assert_eq!((contents(&dir, "l.1"), contents(&dir, "l")), ("aaaa\nbbbb\n".into(), "cccc\n".into()));
+    }
+
+    #[test]
+    fn a_disk_that_is_full_costs_whole_entries_only() {
+        let mut file = File::open("/dev/full".into(), None, 2).unwrap();
+        let mut batch = b"lost\n".to_vec();
+        file.append(&mut batch);
+        assert!(batch.is_empty());
+        assert_eq!(file.size, 0);
+    }
+}

@@ -1,0 +1,105 @@
+//! The local log of a container: Docker's `json-file` format, rotated, never in the container's way.
+//!
+//! ```text
+//!  bytes of a stream ──▶ Splitter (lines, 16 KiB pieces) ──▶ entry (JSON) ──▶ File (rotation)
+//! ```
+//!
+//! Invariants: an entry is one `\n`-ended line and is never split over two files; a file never ends in half an entry
+//! (what a full disk cut is taken back); a write that fails loses its entries and nothing else, the container goes on.
+
+mod entry;
+mod file;
+mod line;
+
+use crate::clock;
+use crate::protocol::LogConfig;
+
+pub use entry::write_entry;
+pub use line::{PIECE, Piece, Splitter};
+
+/// One of the two output streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stream {
+    /// Standard output, and everything a terminal shows.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl Stream {
+    /// Docker's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+
+    /// Its number in multiplexed streams.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Stdout => 1,
+            Self::Stderr => 2,
+        }
+    }
+}
+
+/// Records what a container writes.
+#[derive(Debug)]
+pub struct Log {
+    file: file::File,
+    attrs: Option<String>,
+    splitters: [Splitter; 2],
+    /// Entries on their way to the file; empty between calls.
+    buffer: Vec<u8>,
+}
+
+impl Log {
+    /// Opens the log; `None` for the driver that keeps none.
+    pub fn open(config: &LogConfig) -> std::io::Result<Option<Self>> {
+        match config {
+            LogConfig::None => Ok(None),
+            LogConfig::JsonFile { path, max_size, max_files, attrs } => Ok(Some(Self {
+                file: file::File::open(path.clone(), *max_size, *max_files)?,
+                attrs: attrs.as_ref().filter(|a| !a.is_empty()).and_then(|a| serde_json::to_string(a).ok()),
+                splitters: [Splitter::default(), Splitter::default()],
+                buffer: Vec::new(),
+            })),
+        }
+    }
+
+    /// Records bytes of a stream: every whole line, and every 16 KiB without an end of line.
+    pub fn write(&mut self, stream: Stream, data: &[u8]) {
+        let Self { file, attrs, splitters, buffer } = self;
+        let time = clock::rfc3339_nano(clock::now());
+        splitters[stream as usize].feed(data, |piece| {
+            file.make_room(buffer);
+            entry::write_entry(buffer, piece, stream, attrs.as_deref(), &time);
+        });
+        file.append(buffer);
+    }
+
+    /// Records what is left of a stream that ended without an end of line.
+    pub fn end(&mut self, stream: Stream) {
+        let Self { file, attrs, splitters, buffer } = self;
+        let time = clock::rfc3339_nano(clock::now());
+        splitters[stream as usize].end(|piece| {
+            file.make_room(buffer);
+            entry::write_entry(buffer, piece, stream, attrs.as_deref(), &time);
+        });
+        file.append(buffer);
+    }
+
+    /// Opens the file anew, after somebody moved it away.
+    pub fn reopen(&mut self) -> std::io::Result<()> {
+        self.file.reopen()
+    }
+
+    /// Gives buffers back that a burst left behind.
+    pub fn shrink(&mut self) {
+        self.buffer = Vec::new();
+        for splitter in &mut self.splitters {
+            splitter.shrink();
+        }
+    }
+}
