@@ -12,4 +12,5 @@
 
 pub mod clock;
 pub mod log;
+pub mod monitor;
 pub mod protocol;

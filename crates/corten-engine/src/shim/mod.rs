@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Invariants:
-//! * exactly one [`ShimEvent::Exited`] is delivered per monitor that got as far as [`Shim::create`], whatever happens
-//!   to the monitor: told by it, read from its record, asked of the kernel, or 137;
+//! * exactly one [`ShimEvent::Exited`] is delivered after a successful [`Shim::create`] (none after a failed one),
+//!   whatever happens to the monitor: told by it, read from its record, asked of the kernel, or 137;
 //! * nothing here decides what an exit means; the container's owner does.
 //!
 //! A monitor is executed from a sealed memfd ([`ShimBinary`]), so that no container can reach the file it runs from and

@@ -80,7 +80,8 @@ pub enum Request {
     /// Makes the container up to its start gate. Descriptors: the root file system's detached mount, if
     /// [`Create::rootfs_fd`]. Reply: [`Reply::Created`] with init's pidfd.
     Create(Create),
-    /// Opens the gate: init executes the user's program. Reply: [`Reply::Done`], or why it could not be executed.
+    /// Opens the gate: init executes the user's program. Reply: [`Reply::Done`], also when the kernel refuses the
+    /// program (it then ends at once, with the reason as its output).
     Start,
     /// Runs one more process in the container. Descriptors: the client's socket, if [`Exec::attach`] is set.
     /// Reply: [`Reply::Created`] with the process's pidfd.
@@ -116,8 +117,7 @@ pub enum Request {
         /// The exec's id.
         exec_id: String,
     },
-    /// Kills what lives and ends the monitor. Reply: [`Reply::Done`], sent before it ends; an
-    /// [`Event::Exited`] precedes it if there was an init.
+    /// Kills init, if it lives (the usual [`Event::Exited`] follows), and ends the monitor. Reply: [`Reply::Done`].
     Shutdown,
 }
 
@@ -314,7 +314,7 @@ pub struct PidRecord {
     pub init: Option<i32>,
 }
 
-/// News.
+/// News. Exactly one [`Event::Exited`] follows a successful [`Request::Create`], none a failed one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {

@@ -1,0 +1,52 @@
+//! `corten-shim <id> <directory>`: the monitor of one container. Standard input is the first daemon's socket.
+
+use std::error::Error;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use corten_shim::monitor::Monitor;
+use corten_shim::protocol::files;
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args_os().skip(1);
+    let (Some(id), Some(directory), None) = (arguments.next(), arguments.next(), arguments.next()) else {
+        return Err("usage: corten-shim <container id> <directory>; the daemon starts it".into());
+    };
+    // Before anything of a container exists: nobody may look into this process or trace it.
+    corten_sys::process::set_dumpable(false)?;
+    rustix::thread::set_name(c"corten-shim")?;
+    rustix::process::setsid().ok();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let daemon = take_stdin()?;
+    let directory = PathBuf::from(directory);
+    let listener = listen(&directory)?;
+    Monitor::new(id.to_string_lossy().into_owned(), directory, daemon, listener)?.run()?;
+    Ok(())
+}
+
+/// Moves the daemon's socket out of the way of standard input.
+fn take_stdin() -> Result<OwnedFd, Box<dyn Error>> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(socket)
+}
+
+/// Listens for the next daemon, for root only. The path is reached through its directory's descriptor, since a socket
+/// address holds no more than 107 bytes.
+fn listen(directory: &Path) -> Result<OwnedFd, Box<dyn Error>> {
+    std::fs::remove_file(directory.join(files::SOCKET)).ok();
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, flags, Mode::empty())?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let old = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let path = format!("/proc/self/fd/{}/{}", directory.as_raw_fd(), files::SOCKET);
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::process::umask(old);
+    rustix::net::listen(&socket, 8)?;
+    Ok(socket)
+}

@@ -1,0 +1,225 @@
+//! Making processes: the only place that calls the runtime.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use corten_runtime::cgroup::Cgroup;
+use corten_runtime::spec::{self, NamespaceKind, Spec};
+use corten_runtime::{CreateRequest, Created, ExecRequest, Execed, Rootfs, StartError, StartGate, Stdio};
+
+use super::process::{Pipes, Wanted};
+use crate::log::Stream;
+use crate::protocol::{self, Failure, FailureClass, files};
+
+/// What is kept of a container's description while it lives.
+#[derive(Debug)]
+pub(super) struct Settings {
+    bundle: PathBuf,
+    cgroup: Option<String>,
+    /// Whether init's pid namespace is somebody else's too, so that others outlive init.
+    pub(super) shares_pids: bool,
+    pub(super) stdin_once: bool,
+    pub(super) tty: bool,
+    pub(super) spool_dir: PathBuf,
+}
+
+/// A new process and our ends of its streams.
+pub(super) struct Launched {
+    pub(super) pid: i32,
+    pub(super) pidfd: OwnedFd,
+    pub(super) console: Option<OwnedFd>,
+    pub(super) input: Option<OwnedFd>,
+    pub(super) outputs: Vec<(OwnedFd, Stream)>,
+}
+
+/// Makes the container up to its start gate.
+pub(super) fn create(
+    id: &str,
+    request: &protocol::Create,
+    rootfs: Option<OwnedFd>,
+) -> Result<(Launched, StartGate, Settings), Failure> {
+    let mut spec = read_spec(&request.bundle)?;
+    if let Some(process) = &mut spec.process {
+        process.terminal = request.tty;
+    }
+    let rootfs = match (rootfs, &spec.root) {
+        (Some(mount), _) => Rootfs::Mount(mount),
+        (None, Some(root)) => Rootfs::Path(request.bundle.join(&root.path)),
+        (None, None) => return Err(failure(FailureClass::Invalid, "the specification has no root".into())),
+    };
+    let linux = spec.linux.as_ref();
+    let path = linux.map(|l| l.cgroups_path.clone()).filter(|path| !path.is_empty());
+    let no_limits = spec::LinuxResources::default();
+    let limits = linux.and_then(|l| l.resources.as_ref()).unwrap_or(&no_limits);
+    let cgroup = path
+        .as_deref()
+        .map(|path| Cgroup::create(path, limits))
+        .transpose()
+        .map_err(|error| failure(FailureClass::Runtime, chain(&error)))?;
+    let own_pids =
+        linux.is_some_and(|l| l.namespaces.iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_empty()));
+    let wanted = Wanted { stdin: request.open_stdin, stdout: true, stderr: true, big: true };
+    let (stdio, pipes) = stdio(request.tty, request.size, wanted)?;
+    let result = corten_runtime::create(CreateRequest {
+        id,
+        spec: &spec,
+        bundle: &request.bundle,
+        rootfs,
+        stdio,
+        cgroup: cgroup.as_ref(),
+        preserve_fds: 0,
+        parent_death_signal: Some(libc::SIGKILL),
+        new_keyring: true,
+    });
+    let Created { pid, pidfd, console, gate } = match result {
+        Ok(created) => created,
+        Err(error) => {
+            if let Some(cgroup) = &cgroup {
+                cgroup.delete().ok();
+            }
+            return Err(failure(class(error.exit_code()), chain(&error)));
+        }
+    };
+    let settings = Settings {
+        bundle: request.bundle.clone(),
+        cgroup: path,
+        shares_pids: !own_pids,
+        stdin_once: request.stdin_once,
+        tty: request.tty,
+        spool_dir: request.spool_dir.clone(),
+    };
+    Ok((launched(pid, pidfd, console, pipes)?, gate, settings))
+}
+
+/// Opens the start gate. A program that the kernel refuses to execute counts as started: it ended with the error as
+/// its output, as Docker's users know it.
+pub(super) fn start(gate: StartGate) -> Result<(), Failure> {
+    match gate.start() {
+        Ok(()) | Err(StartError::Exec(_)) => Ok(()),
+        Err(error @ StartError::Gone) => Err(failure(FailureClass::Conflict, chain(&error))),
+    }
+}
+
+/// Runs one more process.
+pub(super) fn exec(
+    id: &str,
+    settings: &Settings,
+    init: BorrowedFd<'_>,
+    request: &protocol::Exec,
+) -> Result<Launched, Failure> {
+    let mut process: spec::Process = serde_json::from_str(request.process.get())
+        .map_err(|error| failure(FailureClass::Invalid, format!("process: {error}")))?;
+    process.terminal = request.tty;
+    let spec = read_spec(&settings.bundle)?;
+    let cgroup = open_cgroup(settings);
+    let wanted = match request.attach {
+        Some(streams) => {
+            Wanted { stdin: streams.stdin, stdout: streams.stdout, stderr: streams.stderr, big: false }
+        }
+        None => Wanted { stdin: false, stdout: false, stderr: false, big: false },
+    };
+    let (stdio, pipes) = stdio(request.tty, request.size, wanted)?;
+    let result = corten_runtime::exec(ExecRequest {
+        id,
+        init: init.as_fd(),
+        process: &process,
+        spec: &spec,
+        stdio,
+        cgroup: cgroup.as_ref(),
+        preserve_fds: 0,
+        parent_death_signal: Some(libc::SIGKILL),
+        new_keyring: true,
+    });
+    let Execed { pid, pidfd, console } =
+        result.map_err(|error| failure(class(error.exit_code()), chain(&error)))?;
+    launched(pid, pidfd, console, pipes)
+}
+
+/// Kills what init left behind in a shared pid namespace.
+pub(super) fn kill_rest(settings: &Settings) {
+    if let Some(cgroup) = open_cgroup(settings) {
+        cgroup.kill_all().ok();
+    }
+}
+
+/// Whether the kernel has killed anything of the container for want of memory.
+pub(super) fn oom_killed(settings: &Settings) -> bool {
+    open_cgroup(settings).and_then(|cgroup| cgroup.oom_kills().ok()).is_some_and(|kills| kills > 0)
+}
+
+/// What becomes readable (or exceptional) when memory ran out.
+pub(super) fn memory_events(settings: &Settings) -> Option<OwnedFd> {
+    open_cgroup(settings)?.oom_events().ok()
+}
+
+fn open_cgroup(settings: &Settings) -> Option<Cgroup> {
+    Cgroup::open(settings.cgroup.as_deref()?).ok()
+}
+
+fn read_spec(bundle: &Path) -> Result<Spec, Failure> {
+    let path = bundle.join(files::CONFIG);
+    let text = std::fs::read(&path)
+        .map_err(|error| failure(FailureClass::Invalid, format!("{}: {error}", path.display())))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| failure(FailureClass::Invalid, format!("{}: {error}", path.display())))
+}
+
+fn stdio(
+    tty: bool,
+    size: Option<protocol::Size>,
+    wanted: Wanted,
+) -> Result<(Stdio, Option<(Option<OwnedFd>, Vec<(OwnedFd, Stream)>)>), Failure> {
+    if tty {
+        return Ok((Stdio::Terminal { size: size.map(|s| (s.width, s.height)) }, None));
+    }
+    let Pipes { theirs: [stdin, stdout, stderr], input, outputs } = Pipes::new(wanted).map_err(internal)?;
+    Ok((Stdio::Pipes { stdin, stdout, stderr }, Some((input, outputs))))
+}
+
+fn launched(
+    pid: i32,
+    pidfd: OwnedFd,
+    console: Option<OwnedFd>,
+    pipes: Option<(Option<OwnedFd>, Vec<(OwnedFd, Stream)>)>,
+) -> Result<Launched, Failure> {
+    let (input, outputs) = match (&console, pipes) {
+        (Some(master), _) => {
+            let clone = || master.try_clone().map_err(internal);
+            (Some(clone()?), vec![(clone()?, Stream::Stdout)])
+        }
+        (None, Some(pipes)) => pipes,
+        (None, None) => return Err(internal(io::Error::other("no terminal"))),
+    };
+    for fd in input.iter().chain(outputs.iter().map(|(fd, _)| fd)) {
+        rustix::io::ioctl_fionbio(fd, true).map_err(|e| internal(e.into()))?;
+    }
+    Ok(Launched { pid, pidfd, console, input, outputs })
+}
+
+fn class(exit_code: i32) -> FailureClass {
+    match exit_code {
+        127 => FailureClass::ProgramNotFound,
+        126 => FailureClass::ProgramNotExecutable,
+        _ => FailureClass::Runtime,
+    }
+}
+
+pub(super) fn failure(class: FailureClass, message: String) -> Failure {
+    Failure { class, message }
+}
+
+pub(super) fn internal(error: io::Error) -> Failure {
+    failure(FailureClass::Internal, error.to_string())
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
