@@ -7,6 +7,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
+use super::escape::{Escape, Typed};
 use super::queue::Queue;
 use crate::log::Stream;
 use crate::protocol::Streams;
@@ -29,6 +30,7 @@ pub(super) struct Client {
     state: State,
     /// Whether the peer may still send input.
     input_open: bool,
+    escape: Escape,
     /// When the peer last took something.
     progress: Instant,
 }
@@ -51,8 +53,10 @@ pub(super) enum Framing {
 
 /// What came of reading from a client.
 pub(super) enum Input {
-    /// So many bytes.
-    Bytes(usize),
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// These bytes, and then its wish to detach.
+    Detach(Vec<u8>),
     /// Nothing now.
     Nothing,
     /// It has ended its input.
@@ -62,13 +66,15 @@ pub(super) enum Input {
 impl Client {
     /// A client on a socket; with a spool directory it may fall far behind without holding up the process.
     pub(super) fn new(socket: OwnedFd, streams: Streams, framing: Framing, spool: Option<PathBuf>) -> Self {
+        let keys = if framing == Framing::Raw { streams.detach_keys.clone() } else { Vec::new() };
         Self {
             socket,
-            streams,
             framing,
             queue: Queue::new(spool),
             state: State::Open,
             input_open: streams.stdin,
+            escape: Escape::new(keys),
+            streams,
             progress: Instant::now(),
         }
     }
@@ -147,7 +153,13 @@ impl Client {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Input {
         match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => self.input_ended(),
-            Ok((count, _)) => Input::Bytes(count),
+            Ok((count, _)) => match self.escape.filter(&buffer[..count]) {
+                Typed::Input(bytes) => Input::Bytes(bytes),
+                Typed::Detach(bytes) => {
+                    self.close();
+                    Input::Detach(bytes)
+                }
+            },
             Err(Errno::AGAIN | Errno::INTR) => Input::Nothing,
             Err(_) => {
                 self.state = State::Gone;

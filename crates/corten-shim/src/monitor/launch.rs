@@ -113,7 +113,7 @@ pub(super) fn exec(
     process.terminal = request.tty;
     let spec = read_spec(&settings.bundle)?;
     let cgroup = open_cgroup(settings);
-    let wanted = match request.attach {
+    let wanted = match &request.attach {
         Some(streams) => {
             Wanted { stdin: streams.stdin, stdout: streams.stdout, stderr: streams.stderr, big: false }
         }

@@ -23,6 +23,7 @@
 //! It refuses to decide: what an exit means (restart, removal) is the daemon's business.
 
 mod client;
+mod escape;
 mod launch;
 mod poller;
 mod process;
@@ -79,6 +80,14 @@ enum Phase {
     Exited(Exit),
 }
 
+/// An exec that ended.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    exit: Exit,
+    /// Its number among the processes, which its clients still carry.
+    process: u32,
+}
+
 /// See the [module](self).
 pub struct Monitor {
     id: String,
@@ -92,7 +101,7 @@ pub struct Monitor {
     processes: BTreeMap<u32, Process>,
     next_process: u32,
     /// Ends of execs that no daemon acknowledged.
-    ended: BTreeMap<String, Exit>,
+    ended: BTreeMap<String, Ended>,
     clients: BTreeMap<Token, Client>,
     log: Option<Log>,
     settings: Option<launch::Settings>,
@@ -274,7 +283,8 @@ impl Monitor {
             Phase::Running { started_at } => Some(started_at),
             _ => None,
         };
-        let record = ExitRecord { v: protocol::VERSION, exit, started_at, execs: self.ended.clone() };
+        let execs = self.ended.iter().map(|(id, ended)| (id.clone(), ended.exit)).collect();
+        let record = ExitRecord { v: protocol::VERSION, exit, started_at, execs };
         record::write(&self.directory, files::EXIT, &record).ok();
     }
 
@@ -397,10 +407,14 @@ impl Monitor {
             match client.read(&mut self.buffer[..room.min(CHUNK)]) {
                 ClientInput::Nothing => return,
                 ClientInput::End => return self.client_input_ended(key, token),
-                ClientInput::Bytes(count) => {
-                    let bytes = std::mem::take(&mut self.buffer);
-                    self.write_input(key, |input| input.push(&bytes[..count]));
-                    self.buffer = bytes;
+                ClientInput::Bytes(bytes) => self.write_input(key, |input| input.push(&bytes)),
+                ClientInput::Detach(bytes) => {
+                    self.write_input(key, |input| input.push(&bytes));
+                    if let Some(process) = self.processes.get(&key) {
+                        let target = process.target.clone();
+                        self.tell(&Event::Detached { target });
+                    }
+                    return;
                 }
             }
         }
@@ -423,6 +437,11 @@ impl Monitor {
     fn settle(&mut self) {
         let now = Instant::now();
         self.finish_processes(now);
+        if self.daemons.is_empty() || matches!(self.phase, Phase::Exited(_)) {
+            // Nobody will acknowledge, or needs to: it is in the record.
+            let ended: Vec<u32> = self.ended.values().map(|ended| ended.process).collect();
+            ended.into_iter().for_each(|process| self.close_clients(process));
+        }
         for client in self.clients.values_mut() {
             client.cut_if_stuck(now);
         }
@@ -488,7 +507,7 @@ impl Monitor {
         match target {
             Target::Exec(exec_id) => {
                 self.processes.remove(&key);
-                self.ended.insert(exec_id.clone(), exit);
+                self.ended.insert(exec_id.clone(), Ended { exit, process: key });
                 self.tell(&Event::ExecExited { exec_id, exit });
             }
             Target::Init => {
@@ -503,13 +522,24 @@ impl Monitor {
                 self.phase = Phase::Exited(exit);
                 self.tell(&Event::Exited(exit));
                 self.leave();
+                self.close_clients(INIT);
             }
         }
+    }
+
+    fn close_clients(&mut self, key: u32) {
         let sources = &self.sources;
         for (token, client) in &mut self.clients {
             if matches!(sources.get(token), Some(Source::Client(of)) if *of == key) {
                 client.close();
             }
+        }
+    }
+
+    /// Forgets how an exec ended: its daemon knows.
+    fn acknowledge(&mut self, exec_id: &str) {
+        if let Some(ended) = self.ended.remove(exec_id) {
+            self.close_clients(ended.process);
         }
     }
 
@@ -571,7 +601,7 @@ impl Monitor {
             Target::Exec(id) => Some((id.clone(), ExecState::Running { pid: process.pid })),
             Target::Init => None,
         });
-        let ended = self.ended.iter().map(|(id, exit)| (id.clone(), ExecState::Exited(*exit)));
+        let ended = self.ended.iter().map(|(id, ended)| (id.clone(), ExecState::Exited(ended.exit)));
         Status {
             container: self.id.clone(),
             monitor_pid: rustix::process::getpid().as_raw_nonzero().get(),

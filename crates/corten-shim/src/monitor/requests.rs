@@ -67,7 +67,7 @@ impl Monitor {
                 None => done,
             },
             Request::Ack { exec_id } => {
-                self.ended.remove(&exec_id);
+                self.acknowledge(&exec_id);
                 done
             }
             Request::Shutdown => {

@@ -112,7 +112,8 @@ pub enum Request {
     Status,
     /// Closes and opens the log file again (somebody outside moved it away). Reply: [`Reply::Done`].
     ReopenLog,
-    /// The daemon has recorded how this exec ended; the monitor may forget it. Reply: [`Reply::Done`].
+    /// The daemon has recorded how this exec ended: the monitor forgets it and closes its client, who may now ask
+    /// the daemon how it ended. Reply: [`Reply::Done`].
     Ack {
         /// The exec's id.
         exec_id: String,
@@ -158,7 +159,7 @@ pub struct Exec {
 }
 
 /// Which streams of a process a client's socket carries, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Streams {
     /// What the client writes becomes standard input; its half-close ends it.
     pub stdin: bool,
@@ -166,11 +167,13 @@ pub struct Streams {
     pub stdout: bool,
     /// Standard error is written to the client.
     pub stderr: bool,
+    /// The bytes that detach a client of a terminal ([`Event::Detached`]); empty for none.
+    pub detach_keys: Vec<u8>,
 }
 
 /// A client of the container's own stdio. Output is raw on a terminal, else framed as `stdcopy` does: one byte
 /// stream number (1, 2), three zeros, four bytes length (big endian), data.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Attach {
     /// The streams.
     pub streams: Streams,
@@ -320,7 +323,7 @@ pub struct PidRecord {
 pub enum Event {
     /// Init ended, all its output is in the log, and [`files::EXIT`] is written.
     Exited(Exit),
-    /// An exec ended and its output was handed on.
+    /// An exec ended and all its output was read. Its client is closed by [`Request::Ack`], or when no daemon is left.
     ExecExited {
         /// Its id.
         exec_id: String,
@@ -329,6 +332,11 @@ pub enum Event {
     },
     /// The kernel killed a process of the container for want of memory.
     Oom,
+    /// A client typed its detach keys.
+    Detached {
+        /// Whose client it was.
+        target: Target,
+    },
 }
 
 /// Why a request was refused.
