@@ -1,1 +1,43 @@
-//! corten-archive
+//! Archives: tar read and written, layers applied and made, trees copied in and out.
+//!
+//! Archives come from strangers. One reader serves everything (layers, loads, imports, copies, build contexts), so that
+//! there is one reading of what a header means: Go's. Everything is done beneath a directory descriptor; no path from
+//! an archive is ever given to the kernel whole, and no link of an archive is ever followed by the kernel.
+//!
+//! - [`decompress`]: which compression it is, and the plain bytes
+//! - [`Reader`], [`Writer`]: entries
+//! - [`apply`], [`settle`]: a layer's tar to a tree that is an overlay's lower directory
+//! - [`diff`], [`changes`]: an overlay's upper directory to a layer's tar, or to what `docker diff` shows
+//! - [`unpack`], [`pack`]: plain trees, for copies in and out of containers
+//!
+//! It does not hash, does not know what an image is, and starts no program.
+
+mod apply;
+mod beneath;
+mod changes;
+mod compression;
+mod diff;
+mod entry;
+mod error;
+mod header;
+mod limits;
+mod pack;
+mod pax;
+mod reader;
+mod settle;
+mod tree;
+mod writer;
+mod xattr;
+
+pub use apply::{Applied, ApplyOptions, DeferredLink, Ownership, Whiteouts, apply, unpack};
+pub use changes::{Change, ChangeKind, changes};
+pub use compression::{Compression, decompress};
+pub use diff::diff;
+pub use entry::{Entry, EntryKind, Time};
+pub use error::{ApplyError, DiffError};
+pub use limits::Limits;
+pub use pack::{PackOptions, pack, pack_tree};
+pub use reader::Reader;
+pub use settle::settle;
+pub use tree::{remove_all, usage};
+pub use writer::Writer;

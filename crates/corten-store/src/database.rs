@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Transaction};
 use tokio::sync::oneshot;
 
+use crate::reserve::{RESERVE, Reserve};
+
 /// What an acknowledged change outlives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
@@ -106,6 +108,27 @@ impl Database {
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         self.submit(durability, change)?.await.map_err(|_| DatabaseError::Closed)?
+    }
+
+    /// [`Database::write`] of something that only removes: room is made for it on a full disk.
+    pub(crate) async fn write_removal<T, F>(
+        &self,
+        durability: Durability,
+        change: F,
+    ) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.make_room();
+        self.write(durability, change).await
+    }
+
+    /// Gives up the reserve beside the database, if there is one and the disk is nearly full.
+    pub(crate) fn make_room(&self) {
+        if let Some(directory) = self.inner.path.parent() {
+            Reserve::new(directory.join(RESERVE)).release_if_low();
+        }
     }
 
     /// [`Database::write`] for threads outside the async runtime.

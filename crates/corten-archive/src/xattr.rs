@@ -1,0 +1,90 @@
+//! Which extended attributes pass, in and out.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+
+/// The attribute that hides what lies below a directory.
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
+
+/// Whether an attribute from an archive is set. Those that mean something to overlay, to access lists of other users or
+/// to a security module of this machine are not a stranger's to give.
+pub(crate) fn is_welcome(name: &[u8]) -> bool {
+    let refused: [&[u8]; 5] = [b"trusted.", b"user.overlay.", b"system.", b"security.", b"user.containers."];
+    name == b"security.capability" || !refused.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Sets attributes on what `fd` is open on. An attribute that the file system does not have is left out.
+pub(crate) fn set(fd: impl AsFd, attributes: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Errno> {
+    for (name, value) in attributes {
+        if !is_welcome(name) {
+            continue;
+        }
+        // A descriptor opened with O_PATH takes no fsetxattr(2); its magic link leads to the same inode.
+        let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+        match rustix::fs::setxattr(path, name.as_slice(), value, XattrFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::NOTSUP | Errno::PERM) if !name.starts_with(b"security.") => {}
+            Err(Errno::NOTSUP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// All attributes of what `fd` is open on that go into an archive, ordered by name.
+pub(crate) fn get(fd: impl AsFd) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let mut names = Vec::new();
+    loop {
+        let size = match rustix::fs::listxattr(&path, &mut [0_u8; 0]) {
+            Ok(0) | Err(Errno::NOTSUP | Errno::PERM | Errno::ACCESS) => return Ok(Vec::new()),
+            size => size?,
+        };
+        names.resize(size, 0_u8);
+        match rustix::fs::listxattr(&path, names.as_mut_slice()) {
+            Ok(size) => {
+                names.truncate(size);
+                break;
+            }
+            // It grew between the two calls.
+            Err(Errno::RANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    let mut found = Vec::new();
+    for name in names.split(|&b| b == 0).filter(|name| !name.is_empty() && is_welcome(name)) {
+        if let Some(value) = value(&path, name)? {
+            found.push((name.to_vec(), value));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn value(path: &str, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    loop {
+        let size = match rustix::fs::getxattr(path, name, &mut [0_u8; 0]) {
+            Err(Errno::NODATA | Errno::NOTSUP) => return Ok(None),
+            size => size?,
+        };
+        let mut value = vec![0_u8; size];
+        match rustix::fs::getxattr(path, name, value.as_mut_slice()) {
+            Ok(size) => {
+                value.truncate(size);
+                return Ok(Some(value));
+            }
+            Err(Errno::RANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Whether a directory hides what lies below it.
+pub(crate) fn is_opaque(fd: impl AsFd) -> bool {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    matches!(rustix::fs::getxattr(path, OPAQUE, &mut [0_u8; 2]), Ok(1))
+        && value(&format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()), OPAQUE.as_bytes())
+            .is_ok_and(|value| value.as_deref() == Some(b"y"))
+}

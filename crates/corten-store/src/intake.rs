@@ -1,0 +1,588 @@
+//! The way in: new blobs, layers and names that become visible together, or not at all.
+//!
+//! ```text
+//!   Store::intake ─┬─ blob / bytes ──> content/ingest/<random>      (digest verified)
+//!                  ├─ unpack ────────> snapshots/<n>/fs             (DiffID verified, all layers at once)
+//!                  └─ name
+//!        commit:  one syncfs ─> rename blobs ─> one transaction ─> index
+//!        drop:    everything to the trash
+//! ```
+//!
+//! What an intake found in the store already it holds: the collector leaves it alone until the intake ends. A process
+//! that dies at any step leaves files that no row names, which the next `Store::open` removes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use corten_archive::{Applied, ApplyError, ApplyOptions, DiffError};
+use corten_types::{Digest, Digester, ErrorKind, Kind, random_hex};
+use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags};
+
+use crate::content::{Content, ContentError};
+use crate::database::{DatabaseError, Durability};
+use crate::image::{Layer, Name, NameChange, plan_put, write_name};
+use crate::oci::Descriptor;
+use crate::snapshot::tree_usage;
+use crate::state::{self, LayerRow, NameRow};
+use crate::{Shared, now, trash};
+
+/// Why something could not be taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The content is not what it should be.
+    #[error("failed commit: unexpected commit digest {found}, expected {expected}: failed precondition")]
+    Digest {
+        /// What it should have been.
+        expected: Digest,
+        /// What it was.
+        found: Digest,
+    },
+    /// The content has not the length it should have.
+    #[error("failed size validation: {found} != {expected}: failed precondition")]
+    Size {
+        /// What it should have been.
+        expected: u64,
+        /// What it was.
+        found: u64,
+    },
+    /// A layer's tar is not the one its image's config names.
+    #[error("wrong diff id calculated on extraction: {found}, expected {expected}")]
+    DiffId {
+        /// What it should have been.
+        expected: Digest,
+        /// What it was.
+        found: Digest,
+    },
+    /// A layer could not be unpacked.
+    #[error("failed to extract layer {diff_id}: {source}")]
+    Apply {
+        /// Which.
+        diff_id: Digest,
+        /// Why.
+        source: ApplyError,
+    },
+    /// A snapshot could not be made a layer.
+    #[error("failed to read the changes of {key}: {source}")]
+    Diff {
+        /// Which.
+        key: String,
+        /// Why.
+        source: DiffError,
+    },
+    /// A blob that is needed is not here.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The disk failed, or is full.
+    #[error("could not {operation} {path}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The rows could not be stored.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl Kind for IntakeError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Digest { .. } | Self::Size { .. } | Self::DiffId { .. } => ErrorKind::InvalidArgument,
+            Self::Apply { source, .. } => source.kind(),
+            Self::Content(error) => error.kind(),
+            Self::Diff { .. } | Self::Io { .. } | Self::Database(_) => ErrorKind::Internal,
+        }
+    }
+}
+
+/// An open intake. Its methods block and may be called from many threads; dropped without a commit, it leaves nothing.
+pub struct Intake {
+    shared: Arc<Shared>,
+    hold: u64,
+    staged: Mutex<Staged>,
+}
+
+#[derive(Default)]
+struct Staged {
+    blobs: HashMap<Digest, (PathBuf, u64)>,
+    layers: HashMap<Digest, LayerRow>,
+    names: Vec<(Name, Descriptor, BTreeMap<String, String>)>,
+}
+
+/// A blob on its way in. Dropped before [`BlobWriter::finish`], it is gone.
+pub struct BlobWriter<'a> {
+    intake: &'a Intake,
+    path: PathBuf,
+    file: Option<File>,
+    digester: Digester,
+}
+
+impl Write for BlobWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let file = self.file.as_mut().ok_or(std::io::ErrorKind::BrokenPipe)?;
+        let written = file.write(bytes)?;
+        self.digester.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl BlobWriter<'_> {
+    /// How many bytes were written.
+    pub fn len(&self) -> u64 {
+        self.digester.len()
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.digester.is_empty()
+    }
+
+    /// Ends the blob; an error where it is not what was expected.
+    pub fn finish(
+        mut self,
+        digest: Option<&Digest>,
+        size: Option<u64>,
+    ) -> Result<(Digest, u64), IntakeError> {
+        let digester = std::mem::take(&mut self.digester);
+        let found_size = digester.len();
+        if let Some(expected) = size
+            && expected != found_size
+        {
+            return Err(IntakeError::Size { expected, found: found_size });
+        }
+        let found = digester.finish();
+        if let Some(expected) = digest
+            && *expected != found
+        {
+            return Err(IntakeError::Digest { expected: *expected, found });
+        }
+        self.file = None;
+        let mut staged = self.intake.staged.lock();
+        let path = std::mem::take(&mut self.path);
+        if self.intake.hold(&found) || staged.blobs.contains_key(&found) {
+            remove_quietly(&path);
+        } else {
+            staged.blobs.insert(found, (path, found_size));
+        }
+        Ok((found, found_size))
+    }
+}
+
+impl Drop for BlobWriter<'_> {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty() {
+            remove_quietly(&self.path);
+        }
+    }
+}
+
+fn remove_quietly(path: &std::path::Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::debug!(path = %path.display(), %error, "could not remove an ingest; the next start does");
+    }
+}
+
+impl Intake {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let hold = {
+            let mut state = shared.state.write();
+            let hold = state.next_hold;
+            state.next_hold += 1;
+            state.holds.insert(hold, Default::default());
+            hold
+        };
+        Self { shared, hold, staged: Mutex::default() }
+    }
+
+    /// Keeps a blob or chain that is in the store from the collector while the intake lives. Says whether it is there.
+    pub fn hold(&self, digest: &Digest) -> bool {
+        let mut state = self.shared.state.write();
+        let there = state.blobs.contains_key(digest) || state.layers.contains_key(digest);
+        if there {
+            state.holds.entry(self.hold).or_default().insert(*digest);
+        }
+        there
+    }
+
+    /// Whether the blob is in the store or in this intake. If it is, it stays.
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        self.staged.lock().blobs.contains_key(digest)
+            || (self.shared.state.read().blobs.contains_key(digest) && self.hold(digest))
+    }
+
+    /// Begins a blob.
+    pub fn writer(&self) -> Result<BlobWriter<'_>, IntakeError> {
+        let path = self.shared.layout.ingest().join(random_hex(8));
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|source| IntakeError::Io { operation: "create", path: path.clone(), source })?;
+        Ok(BlobWriter { intake: self, path, file: Some(file), digester: Digester::new() })
+    }
+
+    /// Takes a whole blob from `reader`.
+    pub fn copy(
+        &self,
+        reader: &mut dyn Read,
+        digest: Option<&Digest>,
+        size: Option<u64>,
+    ) -> Result<(Digest, u64), IntakeError> {
+        let mut writer = self.writer()?;
+        let path = writer.path.clone();
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let n = match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(IntakeError::Io { operation: "receive", path, source }),
+            };
+            writer.write_all(&buffer[..n]).map_err(|source| IntakeError::Io {
+                operation: "write",
+                path: path.clone(),
+                source,
+            })?;
+        }
+        writer.finish(digest, size)
+    }
+
+    /// Takes a small document.
+    pub fn bytes(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, IntakeError> {
+        let (digest, size) = self.copy(&mut &*bytes, None, None)?;
+        Ok(Descriptor::new(media_type, digest, size))
+    }
+
+    /// Opens a blob of the store or of this intake.
+    pub fn open(&self, digest: &Digest) -> Result<File, IntakeError> {
+        let staged = self.staged.lock().blobs.get(digest).map(|(path, _)| path.clone());
+        match staged {
+            Some(path) => {
+                File::open(&path).map_err(|source| IntakeError::Io { operation: "open", path, source })
+            }
+            None => Ok(Content { shared: self.shared.clone() }.open(digest)?),
+        }
+    }
+
+    /// A whole blob of the store or of this intake, of at most `limit` bytes.
+    pub fn read(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, IntakeError> {
+        let mut bytes = Vec::new();
+        let read = self.open(digest)?.take(limit + 1).read_to_end(&mut bytes);
+        read.map_err(|source| ContentError::Read { digest: *digest, source })?;
+        if bytes.len() as u64 > limit {
+            let reason = format!("it has more than {limit} bytes");
+            return Err(ContentError::Malformed { digest: *digest, what: "document", reason }.into());
+        }
+        Ok(bytes)
+    }
+
+    /// Gives a name when the intake is committed.
+    pub fn name(&self, name: Name, target: Descriptor, labels: BTreeMap<String, String>) {
+        self.staged.lock().names.push((name, target, labels));
+    }
+
+    /// Unpacks those of an image's layers that are not unpacked yet, all at once. Their blobs are in the store or in
+    /// this intake.
+    pub fn unpack(&self, layers: &[Layer]) -> Result<(), IntakeError> {
+        let missing: Vec<(usize, &Layer)> = layers
+            .iter()
+            .enumerate()
+            .filter(|(_, layer)| !self.staged.lock().layers.contains_key(&layer.chain_id))
+            .filter(|(_, layer)| !self.has_layer(&layer.chain_id))
+            .collect();
+        let next = AtomicUsize::new(0);
+        let workers = std::thread::available_parallelism().map_or(2, usize::from).min(missing.len());
+        let work = || {
+            let mut done = Vec::new();
+            while let Some((position, layer)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let blob = self.open(&layer.descriptor.digest)?;
+                done.push((*position, self.apply(&layer.diff_id, Box::new(blob))?));
+            }
+            Ok::<_, IntakeError>(done)
+        };
+        let mut unpacked: Vec<(usize, Unpacked)> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (1..workers.max(1)).map(|_| scope.spawn(work)).collect();
+            let mut all = work();
+            for thread in threads {
+                let more = match thread.join() {
+                    Ok(more) => more,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                };
+                match (&mut all, more) {
+                    (Ok(all), Ok(more)) => all.extend(more),
+                    (Ok(_), Err(error)) => all = Err(error),
+                    (Err(_), _) => {}
+                }
+            }
+            all
+        })?;
+        unpacked.sort_by_key(|(position, _)| *position);
+        for (position, tree) in unpacked {
+            let below = position.checked_sub(1).map(|below| layers[below].chain_id);
+            self.settle(layers[position].chain_id, below, &layers[position].diff_id, tree)?;
+        }
+        Ok(())
+    }
+
+    /// Unpacks one layer from a stream of its tar, compressed or not, on top of `parent`.
+    pub fn unpack_stream(
+        &self,
+        parent: Option<&Digest>,
+        diff_id: &Digest,
+        reader: Box<dyn Read + Send + '_>,
+    ) -> Result<Digest, IntakeError> {
+        let chain = Digest::chain(parent, diff_id);
+        let tree = self.apply(diff_id, reader)?;
+        self.settle(chain, parent.copied(), diff_id, tree)?;
+        Ok(chain)
+    }
+
+    /// Whether the layer is in the store or in this intake. If it is, it stays.
+    pub fn has_layer(&self, chain: &Digest) -> bool {
+        self.staged.lock().layers.contains_key(chain)
+            || (self.shared.state.read().layers.contains_key(chain) && self.hold(chain))
+    }
+
+    /// Makes a layer of what a container has changed: blob and tree. Gives the descriptor of the plain tar, whose
+    /// digest is the DiffID too, and the chain.
+    pub fn commit_snapshot(&self, key: &str, media_type: &str) -> Result<(Descriptor, Digest), IntakeError> {
+        let row = self.shared.state.read().snapshots.get(key).cloned();
+        let Some(row) = row else {
+            let path = PathBuf::from(key);
+            return Err(IntakeError::Io {
+                operation: "find the snapshot",
+                path,
+                source: std::io::ErrorKind::NotFound.into(),
+            });
+        };
+        let upper = self.shared.layout.tree(row.dir);
+        let root = open_directory(&upper)?;
+        let mut writer = self.writer()?;
+        {
+            let mut buffered = std::io::BufWriter::with_capacity(256 << 10, &mut writer);
+            corten_archive::diff(&root, &mut buffered)
+                .map_err(|source| IntakeError::Diff { key: key.into(), source })?;
+            buffered.flush().map_err(|source| IntakeError::Io {
+                operation: "write",
+                path: upper.clone(),
+                source,
+            })?;
+        }
+        let (diff_id, size) = writer.finish(None, None)?;
+        let chain = Digest::chain(row.parent.as_ref(), &diff_id);
+        if !self.has_layer(&chain) {
+            let blob = self.open(&diff_id)?;
+            self.unpack_stream(row.parent.as_ref(), &diff_id, Box::new(blob))?;
+        }
+        Ok((Descriptor::new(media_type, diff_id, size), chain))
+    }
+
+    fn apply(&self, diff_id: &Digest, reader: Box<dyn Read + Send + '_>) -> Result<Unpacked, IntakeError> {
+        let dir = {
+            let mut state = self.shared.state.write();
+            state.next_dir += 1;
+            state.next_dir - 1
+        };
+        let mut unpacked =
+            Unpacked { shared: self.shared.clone(), dir: Some(dir), applied: Applied::default() };
+        let (outer, tree) = (self.shared.layout.snapshot(dir), self.shared.layout.tree(dir));
+        for path in [&outer, &tree] {
+            let mode = Mode::from_raw_mode(0o755);
+            rustix::fs::mkdir(path, mode).map_err(|errno| IntakeError::Io {
+                operation: "create",
+                path: path.clone(),
+                source: errno.into(),
+            })?;
+        }
+        let root = open_directory(&tree)?;
+        let failed = |source| IntakeError::Apply { diff_id: *diff_id, source };
+        let plain =
+            corten_archive::decompress(BufReader::with_capacity(256 << 10, reader)).map_err(failed)?;
+        let mut hashing = Hashing { reader: plain, digester: Digester::new() };
+        let options = ApplyOptions::layer(corten_archive::Limits::for_disk(&root));
+        let applied = corten_archive::apply(&root, &mut hashing, &options).map_err(failed)?;
+        std::io::copy(&mut hashing, &mut std::io::sink())
+            .map_err(|source| failed(ApplyError::Read { source }))?;
+        let found = hashing.digester.finish();
+        if found != *diff_id {
+            return Err(IntakeError::DiffId { expected: *diff_id, found });
+        }
+        unpacked.applied = applied;
+        Ok(unpacked)
+    }
+
+    /// Brings an unpacked tree in harmony with the trees beneath it, measures it and stages it.
+    fn settle(
+        &self,
+        chain: Digest,
+        parent: Option<Digest>,
+        diff_id: &Digest,
+        mut tree: Unpacked,
+    ) -> Result<(), IntakeError> {
+        let Some(dir) = tree.dir else { return Ok(()) };
+        let path = self.shared.layout.tree(dir);
+        let root = open_directory(&path)?;
+        let mut below = Vec::new();
+        let mut next = parent;
+        while let Some(chain) = next {
+            let staged = self.staged.lock().layers.get(&chain).cloned();
+            let row = staged.or_else(|| self.shared.state.read().layers.get(&chain).cloned());
+            let Some(row) = row else { break };
+            below.push(open_directory(&self.shared.layout.tree(row.dir))?);
+            next = row.parent;
+        }
+        corten_archive::settle(&root, &tree.applied, &below)
+            .map_err(|source| IntakeError::Apply { diff_id: *diff_id, source })?;
+        let usage =
+            tree_usage(&path).map_err(|source| IntakeError::Io { operation: "measure", path, source })?;
+        let row = LayerRow { dir, parent, usage };
+        tree.dir = None;
+        if let Some(twin) = self.staged.lock().layers.insert(chain, row) {
+            trash::discard(&self.shared, &self.shared.layout.snapshot(twin.dir));
+        }
+        Ok(())
+    }
+
+    /// Makes everything visible. Durable when this returns.
+    pub fn commit(self) -> Result<(), IntakeError> {
+        let shared = self.shared.clone();
+        let mut staged = std::mem::take(&mut *self.staged.lock());
+        let outcome = self.publish(&mut staged);
+        if outcome.is_err() {
+            discard_staged(&shared, staged);
+        }
+        outcome
+    }
+
+    fn publish(&self, staged: &mut Staged) -> Result<(), IntakeError> {
+        let shared = &self.shared;
+        let io = |operation, path: PathBuf| {
+            move |errno: rustix::io::Errno| IntakeError::Io { operation, path, source: errno.into() }
+        };
+        // The collector and other intakes stay away between the look at the index and the rows.
+        let _gate = shared.gate.lock();
+        {
+            let state = shared.state.read();
+            let twins: Vec<Digest> =
+                staged.layers.keys().filter(|chain| state.layers.contains_key(chain)).copied().collect();
+            for chain in twins {
+                if let Some(twin) = staged.layers.remove(&chain) {
+                    trash::discard(shared, &shared.layout.snapshot(twin.dir));
+                }
+            }
+        }
+        if !staged.blobs.is_empty() || !staged.layers.is_empty() {
+            let root = open_directory(shared.layout.root())?;
+            rustix::fs::syncfs(&root).map_err(io("sync", shared.layout.root().to_owned()))?;
+        }
+        for (digest, (path, _)) in &mut staged.blobs {
+            let target = shared.layout.blob(digest);
+            rustix::fs::rename(&*path, &target).map_err(io("publish", path.clone()))?;
+            *path = target;
+        }
+        if !staged.blobs.is_empty() {
+            let blobs = open_directory(&shared.layout.blobs())?;
+            rustix::fs::fsync(&blobs).map_err(io("sync", shared.layout.blobs()))?;
+        }
+        let names = self.plan_names(&staged.names);
+        let blobs: Vec<(Digest, u64)> =
+            staged.blobs.iter().map(|(digest, (_, size))| (*digest, *size)).collect();
+        let layers: Vec<(Digest, LayerRow)> =
+            staged.layers.iter().map(|(chain, row)| (*chain, row.clone())).collect();
+        if blobs.is_empty() && layers.is_empty() && names.is_empty() {
+            return Ok(());
+        }
+        let (new_blobs, new_layers, new_names) = (blobs.clone(), layers.clone(), names.clone());
+        shared.database.write_blocking(Durability::Full, move |tx| {
+            new_blobs.iter().try_for_each(|(digest, size)| state::put_blob(tx, digest, *size))?;
+            new_layers.iter().try_for_each(|(chain, row)| state::put_layer(tx, chain, row))?;
+            new_names.iter().try_for_each(|(name, row)| write_name(tx, name, row))
+        })?;
+        let mut state = shared.state.write();
+        state.blobs.extend(blobs);
+        state.layers.extend(layers);
+        state.apply_names(names);
+        Ok(())
+    }
+
+    fn plan_names(&self, wanted: &[(Name, Descriptor, BTreeMap<String, String>)]) -> Vec<NameChange> {
+        let mut names = self.shared.state.read().names.clone();
+        let mut changes: BTreeMap<String, Option<NameRow>> = BTreeMap::new();
+        for (name, target, labels) in wanted {
+            for (text, row) in plan_put(&names, name, target.clone(), labels.clone(), now()) {
+                match &row {
+                    Some(row) => names.insert(text.clone(), row.clone()),
+                    None => names.remove(&text),
+                };
+                changes.insert(text, row);
+            }
+        }
+        changes.into_iter().collect()
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.shared.state.write().holds.remove(&self.hold);
+        let staged = std::mem::take(&mut *self.staged.lock());
+        discard_staged(&self.shared, staged);
+    }
+}
+
+fn discard_staged(shared: &Shared, staged: Staged) {
+    for (path, _) in staged.blobs.into_values() {
+        trash::discard(shared, &path);
+    }
+    for row in staged.layers.into_values() {
+        trash::discard(shared, &shared.layout.snapshot(row.dir));
+    }
+}
+
+/// A tree that nobody names yet; dropped, it goes to the trash.
+struct Unpacked {
+    shared: Arc<Shared>,
+    dir: Option<u64>,
+    applied: Applied,
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        if let Some(dir) = self.dir {
+            trash::discard(&self.shared, &self.shared.layout.snapshot(dir));
+        }
+    }
+}
+
+struct Hashing<R> {
+    reader: R,
+    digester: Digester,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        self.digester.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+fn open_directory(path: &std::path::Path) -> Result<std::os::fd::OwnedFd, IntakeError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| IntakeError::Io {
+        operation: "open",
+        path: path.to_owned(),
+        source: errno.into(),
+    })
+}
