@@ -26,6 +26,7 @@ pub mod exec;
 pub mod image;
 pub mod logs;
 pub mod network;
+mod ready;
 pub mod shim;
 pub mod system;
 pub mod volume;

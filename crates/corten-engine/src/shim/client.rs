@@ -81,11 +81,10 @@ impl Shim {
         socket: OwnedFd,
         child: Option<Child>,
     ) -> Result<(Self, ShimEvents), ShimError> {
-        let socket = AsyncFd::new(socket).map_err(|source| ShimError::Io {
-            id: spec.id.clone(),
-            operation: "register the socket",
-            source,
-        })?;
+        let socket =
+            crate::ready::watched(socket, Interest::READABLE | Interest::WRITABLE).map_err(|source| {
+                ShimError::Io { id: spec.id.clone(), operation: "register the socket", source }
+            })?;
         let connection = Arc::new(Connection {
             spec,
             socket,

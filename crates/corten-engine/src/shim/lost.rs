@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::{Exit, ShimSpec, client};
 
@@ -31,7 +30,7 @@ pub(super) async fn container(spec: &ShimSpec, init: OwnedFd) -> Exit {
 
 /// Waits until the process was reaped and returns its wait status, if this kernel keeps it.
 async fn reaped(init: OwnedFd) -> Option<i32> {
-    let init = AsyncFd::with_interest(init, Interest::READABLE).ok()?;
+    let init = crate::ready::watched(init, Interest::READABLE).ok()?;
     loop {
         // A pidfd becomes readable when the process ends and hangs up when it is reaped.
         let mut ready = init.readable().await.ok()?;

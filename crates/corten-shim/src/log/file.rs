@@ -73,8 +73,9 @@ impl File {
                 fs::rename(self.numbered(number), self.numbered(number + 1)).ok();
             }
             fs::rename(&self.path, self.numbered(1)).ok();
-        } else if let Ok(file) = OpenOptions::new().write(true).open(&self.path) {
-            file.set_len(0).ok();
+        } else {
+            // A new file rather than a shorter one: who reads the old one reads it to its end.
+            fs::remove_file(&self.path).ok();
         }
         self.reopen().ok();
     }

@@ -44,6 +44,12 @@ impl Stream {
     }
 }
 
+/// The attributes as Go's encoder writes them: sorted, and safe inside HTML.
+fn attrs_text(attrs: &std::collections::BTreeMap<String, String>) -> Option<String> {
+    let text = serde_json::to_string(attrs).ok()?;
+    Some(text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"))
+}
+
 /// Records what a container writes.
 #[derive(Debug)]
 pub struct Log {
@@ -61,7 +67,7 @@ impl Log {
             LogConfig::None => Ok(None),
             LogConfig::JsonFile { path, max_size, max_files, attrs } => Ok(Some(Self {
                 file: file::File::open(path.clone(), *max_size, *max_files)?,
-                attrs: attrs.as_ref().filter(|a| !a.is_empty()).and_then(|a| serde_json::to_string(a).ok()),
+                attrs: attrs.as_ref().filter(|a| !a.is_empty()).and_then(|a| attrs_text(a)),
                 splitters: [Splitter::default(), Splitter::default()],
                 buffer: Vec::new(),
             })),

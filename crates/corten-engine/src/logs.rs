@@ -1,1 +1,0 @@
-//! Reading the local logs of containers.
