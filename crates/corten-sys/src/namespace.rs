@@ -106,6 +106,23 @@ impl Excursion {
         Ok(excursion)
     }
 
+    /// Makes a time namespace with `offsets` (lines of `clock seconds nanoseconds`) for the children to come.
+    pub fn enter_new_time(&mut self, offsets: &str) -> io::Result<()> {
+        let home =
+            rustix::fs::openat(CWD, "/proc/self/ns/time", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        unshare(Kind::Time.flag())?;
+        self.homes.push((Kind::Time, home));
+        if !offsets.is_empty() {
+            std::fs::write("/proc/self/timens_offsets", offsets)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the way back: for a child that was made there and stays.
+    pub fn stay(mut self) {
+        self.homes.clear();
+    }
+
     /// Goes back to where the caller came from.
     pub fn leave(mut self) -> io::Result<()> {
         self.go_home()

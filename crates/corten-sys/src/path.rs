@@ -11,13 +11,16 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat2, symlinkat};
 use rustix::io::Errno;
 
 /// How often a resolution is tried again while somebody renames inside the tree.
 const ATTEMPTS: usize = 128;
+
+/// How many dangling links are followed when something is made.
+const LINKS: usize = 40;
 
 /// A directory that stands for `/`.
 #[derive(Debug, Clone, Copy)]
@@ -86,16 +89,18 @@ impl<'fd> Root<'fd> {
 
     /// Opens the directory `path`, making what is missing with `mode` (before the umask).
     ///
-    /// A link on the way is followed inside the root. A dangling one is an error: nothing is made in its place or at
-    /// its target.
+    /// Links on the way are followed inside the root; the target of a dangling one is made, inside the root too.
     pub fn make_directories(self, path: impl AsRef<Path>, mode: u32) -> io::Result<OwnedFd> {
-        let path = path.as_ref();
+        self.make_directories_within(path.as_ref(), mode, LINKS)
+    }
+
+    fn make_directories_within(self, path: &Path, mode: u32, links: usize) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         match self.open(path, flags) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
             other => return other,
         }
-        // Walk upward to the longest prefix that exists, then down, making one name after the other.
+        // Upward to the longest prefix that exists, then down, making one name after the other.
         let mut missing: Vec<&OsStr> = Vec::new();
         let mut prefix = path;
         let mut current = loop {
@@ -105,10 +110,7 @@ impl<'fd> Root<'fd> {
                     prefix = parent;
                 }
                 // `..` after something that does not exist has no meaning.
-                _ if matches!(prefix.components().next_back(), Some(Component::ParentDir)) => {
-                    return Err(Errno::NOENT.into());
-                }
-                _ => break self.open("/", flags)?,
+                _ => return Err(Errno::NOENT.into()),
             }
             match self.open(prefix, flags) {
                 Ok(fd) => break fd,
@@ -116,11 +118,20 @@ impl<'fd> Root<'fd> {
                 Err(e) => return Err(e),
             }
         };
+        let mut made = prefix.to_path_buf();
         while let Some(name) = missing.pop() {
             match mkdirat(&current, name, Mode::from_raw_mode(mode)) {
-                Ok(()) | Err(Errno::EXIST) => {}
+                Ok(()) => {}
+                Err(Errno::EXIST) => {
+                    if let Some(text) = link_text(current.as_fd(), Path::new(name))? {
+                        let rest: PathBuf = missing.iter().rev().collect();
+                        let links = links.checked_sub(1).ok_or(Errno::LOOP)?;
+                        return self.make_directories_within(&made.join(text).join(rest), mode, links);
+                    }
+                }
                 Err(errno) => return Err(errno.into()),
             }
+            made.push(name);
             current = rustix::fs::openat(
                 &current,
                 name,
@@ -132,23 +143,36 @@ impl<'fd> Root<'fd> {
     }
 
     /// Opens `path` as a location, making an empty file (and its directories) when nothing is there.
+    ///
+    /// Links are treated as by [`Root::make_directories`].
     pub fn make_file(self, path: impl AsRef<Path>, mode: u32) -> io::Result<OwnedFd> {
-        let path = path.as_ref();
-        match self.locate(path) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
-            other => return other,
+        let mut path = path.as_ref().to_path_buf();
+        for _ in 0..LINKS {
+            match self.locate(&path) {
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
+                other => return other,
+            }
+            let directory = path.parent().unwrap_or(Path::new("/")).to_path_buf();
+            self.make_directories(&directory, 0o755)?;
+            let place = self.place(&path)?;
+            if let Some(text) = link_text(place.parent.as_fd(), &place.name)? {
+                path = directory.join(text);
+                continue;
+            }
+            place.make_file(mode)?;
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            return Ok(rustix::fs::openat(&place.parent, &place.name, flags, Mode::empty())?);
         }
-        if let Some(parent) = path.parent() {
-            self.make_directories(parent, 0o755)?;
-        }
-        let place = self.place(path)?;
-        place.make_file(mode)?;
-        Ok(rustix::fs::openat(
-            &place.parent,
-            &place.name,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?)
+        Err(Errno::LOOP.into())
+    }
+}
+
+/// The text of the link `name` in `directory`; `None` when it is no link or is not there.
+fn link_text(directory: BorrowedFd<'_>, name: &Path) -> io::Result<Option<PathBuf>> {
+    match rustix::fs::readlinkat(directory, name, Vec::new()) {
+        Ok(text) => Ok(Some(PathBuf::from(OsStr::from_bytes(text.as_bytes())))),
+        Err(Errno::INVAL | Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -245,12 +269,22 @@ mod tests {
     }
 
     #[test]
-    fn a_dangling_link_is_not_made_into_something() {
+    fn a_dangling_link_s_target_is_made_inside_the_root() {
         let tree = Tree::new("dangling");
-        symlink(tree.0.join("outside"), tree.root().join("link")).unwrap();
+        let outside = tree.0.join("outside");
+        symlink(&outside, tree.root().join("link")).unwrap();
+        std::fs::create_dir(tree.root().join("etc")).unwrap();
+        symlink("../run/resolve/stub.conf", tree.root().join("etc/resolv.conf")).unwrap();
+        symlink("loop", tree.root().join("loop")).unwrap();
         let fd = open_root(tree.root()).unwrap();
-        assert!(Root::new(fd.as_fd()).make_directories("link/sub", 0o755).is_err());
-        assert!(!tree.0.join("outside").exists());
+        let root = Root::new(fd.as_fd());
+        root.make_directories("link/sub", 0o755).unwrap();
+        root.make_file("etc/resolv.conf", 0o644).unwrap();
+        assert!(!outside.exists());
+        assert!(tree.root().join(outside.strip_prefix("/").unwrap()).join("sub").is_dir());
+        assert!(tree.root().join("run/resolve/stub.conf").is_file());
+        assert_eq!(root.make_file("loop", 0o644).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert_eq!(root.make_directories("loop/x", 0o755).unwrap_err().raw_os_error(), Some(libc::ELOOP));
     }
 
     #[test]

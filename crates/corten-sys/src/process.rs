@@ -249,11 +249,9 @@ pub fn set_io_priority(class: u32, level: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// The kernel's `struct sched_attr`, first version.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C)]
+/// How a thread is scheduled; see `sched_setattr(2)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scheduling {
-    size: u32,
     /// `SCHED_*` policy.
     pub policy: u32,
     /// `SCHED_FLAG_*` bits.
@@ -270,11 +268,26 @@ pub struct Scheduling {
     pub period: u64,
 }
 
-/// Sets the scheduling of the calling thread (`sched_setattr(2)`).
+/// The kernel's `struct sched_attr`, first version.
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// Sets the scheduling of the calling thread.
 pub fn set_scheduling(scheduling: &Scheduling) -> io::Result<()> {
-    let attr = Scheduling { size: size_of::<Scheduling>() as u32, ..*scheduling };
+    let Scheduling { policy, flags, nice, priority, runtime, deadline, period } = *scheduling;
+    let size = size_of::<SchedAttr>() as u32;
+    let mut attr = SchedAttr { size, policy, flags, nice, priority, runtime, deadline, period };
     // SAFETY: the kernel reads the structure, whose size is its first field, and writes at most that field.
-    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) })?;
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw mut attr, 0) })?;
     Ok(())
 }
 

@@ -48,7 +48,43 @@ pub struct Cgroup {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CgroupStats {}
 
+/// How a process becomes a member of a cgroup.
+#[derive(Debug, Default)]
+pub struct Membership {
+    /// The directory in the unified hierarchy that a process can be born into.
+    pub directory: Option<OwnedFd>,
+    /// The `tasks` files of the older hierarchies, into which the process writes `0` for itself.
+    pub tasks: Vec<OwnedFd>,
+}
+
+/// What a container sees of its cgroups.
+#[derive(Debug, Clone, Default)]
+pub struct View {}
+
+impl View {
+    /// Mounts the view on the directory `target`.
+    pub fn mount(
+        &self,
+        target: std::os::fd::BorrowedFd<'_>,
+        attributes: corten_sys::mount::Attributes,
+    ) -> io::Result<()> {
+        let _ = (target, attributes);
+        Ok(())
+    }
+}
+
 impl Cgroup {
+    /// How a process becomes a member.
+    pub fn membership(&self) -> Result<Membership, CgroupError> {
+        Ok(Membership::default())
+    }
+
+    /// What the container sees; with `private`, its cgroup is the root of what it sees.
+    pub fn view(&self, private: bool) -> View {
+        let _ = private;
+        View {}
+    }
+
     /// Makes the cgroup `path` (absolute below the hierarchies' roots) with `limits`.
     pub fn create(path: &str, limits: &LinuxResources) -> Result<Self, CgroupError> {
         let _ = limits;

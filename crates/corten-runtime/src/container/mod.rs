@@ -1,6 +1,21 @@
 //! Making the first process of a container, and further ones inside it.
 
+mod channel;
+mod create;
+mod devices;
 mod error;
+mod exec;
+pub(crate) mod hooks;
+mod identity;
+mod init;
+mod mount_plan;
+mod namespaces;
+mod program;
+mod rootfs;
+mod sysctl;
+
+pub use create::create;
+pub use exec::exec;
 
 pub use error::{CreateError, ExecError, ExecFailure, InitFailure, StartError};
 
@@ -77,15 +92,7 @@ pub struct Created {
 /// Holds back a created container's program. Dropping it ends the process.
 #[derive(Debug)]
 pub struct StartGate {
-    #[expect(dead_code, reason = "read once the child side exists")]
-    socket: OwnedFd,
-}
-
-impl StartGate {
-    /// Lets the program run, and returns once it has been executed or could not be.
-    pub fn start(self) -> Result<(), StartError> {
-        Err(StartError::Gone)
-    }
+    channel: channel::Channel,
 }
 
 /// What [`exec`] needs.
@@ -120,20 +127,4 @@ pub struct Execed {
     pub pidfd: OwnedFd,
     /// The master of its terminal, when one was asked for.
     pub console: Option<OwnedFd>,
-}
-
-/// Makes a container up to the point where only the user's program is missing.
-///
-/// The calling process must have one thread; it becomes the parent of the container's first process and must reap it.
-pub fn create(request: CreateRequest<'_>) -> Result<Created, CreateError> {
-    let _ = request;
-    Err(CreateError::Spec("create".into()))
-}
-
-/// Runs a further program inside a running container, and returns once it has been executed.
-///
-/// The calling process must have one thread; it becomes the parent of the new process and must reap it.
-pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
-    let _ = request;
-    Err(ExecError::Spec("exec".into()))
 }

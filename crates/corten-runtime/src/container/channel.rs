@@ -1,0 +1,135 @@
+//! What the parent and the process being set up say to each other, over one sequenced-packet socket pair.
+//!
+//! ```text
+//!   child                                parent
+//!     Mapping ─────────────────────────▶   writes the user namespace's id maps
+//!     ◀───────────────────────────── Go
+//!     Hooks ───────────────────────────▶   runs the hooks of the runtime's namespaces
+//!     ◀───────────────────────────── Go
+//!     Ready (+ terminal, + notify fd) ─▶   the container is created
+//!     ◀───────────────────────────── Go    start
+//!     end of file: the program runs        Failed at any point: it does not, and the process ends
+//! ```
+//!
+//! The socket is close-on-exec: the execution of the program is the end of file.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use corten_sys::scm;
+
+use super::error::InitFailure;
+
+/// Longest message. A failure's text is cut to fit.
+const MESSAGE_MAX: usize = 8 * 1024;
+/// Longest text of a failure.
+const TEXT_MAX: usize = 2 * 1024;
+
+/// What the child says.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// It is in its new user namespace and needs the id maps.
+    Mapping,
+    /// Its namespaces exist: it is time for the hooks outside.
+    Hooks,
+    /// Only the user's program is missing.
+    Ready {
+        /// The master of the terminal, when one was made.
+        console: Option<OwnedFd>,
+    },
+    /// It cannot go on.
+    Failed(InitFailure),
+    /// The socket was closed: the program was executed, or the process is dead.
+    End,
+}
+
+/// One end of the conversation.
+#[derive(Debug)]
+pub(super) struct Channel(OwnedFd);
+
+impl Channel {
+    /// Both ends.
+    pub(super) fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) = scm::pair()?;
+        Ok((Self(a), Self(b)))
+    }
+
+    /// Child: says that id maps are needed, and waits for them.
+    pub(super) fn need_mapping(&self) -> io::Result<()> {
+        scm::send(&self.0, b"m", &[])?;
+        self.wait()
+    }
+
+    /// Child: says that the namespaces exist, and waits for the hooks.
+    pub(super) fn need_hooks(&self) -> io::Result<()> {
+        scm::send(&self.0, b"h", &[])?;
+        self.wait()
+    }
+
+    /// Child: says that the set-up is complete.
+    pub(super) fn ready(&self, console: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        scm::send(&self.0, b"r", console.as_slice())
+    }
+
+    /// Child: says why it cannot go on. A parent that is gone is not told.
+    pub(super) fn failed(&self, failure: &InitFailure) {
+        let mut failure = failure.clone();
+        let mut end = failure.message.len().min(TEXT_MAX);
+        while !failure.message.is_char_boundary(end) {
+            end -= 1;
+        }
+        failure.message.truncate(end);
+        let mut message = vec![b'f'];
+        if serde_json::to_writer(&mut message, &failure).is_ok() {
+            let _ = scm::send(&self.0, &message, &[]);
+        }
+    }
+
+    /// Child: waits for [`Channel::go`]. A parent that is gone is `ECONNRESET`.
+    pub(super) fn wait(&self) -> io::Result<()> {
+        match scm::recv(&self.0, &mut [0; 8])?.len {
+            0 => Err(io::Error::from_raw_os_error(libc::ECONNRESET)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Parent: lets the child go on.
+    pub(super) fn go(&self) -> io::Result<()> {
+        scm::send(&self.0, b"g", &[])
+    }
+
+    /// Parent: the child's next report.
+    pub(super) fn report(&self) -> io::Result<Report> {
+        let mut buffer = [0; MESSAGE_MAX];
+        let message = match scm::recv(self.0.as_fd(), &mut buffer) {
+            // A dead child whose own input was not read.
+            Err(e) if e.raw_os_error() == Some(libc::ECONNRESET) => return Ok(Report::End),
+            other => other?,
+        };
+        Ok(match buffer[..message.len].split_first() {
+            None => Report::End,
+            Some((b'm', _)) => Report::Mapping,
+            Some((b'h', _)) => Report::Hooks,
+            Some((b'r', _)) => Report::Ready { console: message.fds.into_iter().next() },
+            Some((b'f', text)) => Report::Failed(serde_json::from_slice(text).map_err(io::Error::other)?),
+            Some(_) => return Err(io::Error::from_raw_os_error(libc::EBADMSG)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_failure_arrives_cut_at_a_letter() {
+        let (child, parent) = Channel::pair().unwrap();
+        child.failed(&InitFailure::invalid("ä".repeat(10_000)));
+        match parent.report().unwrap() {
+            Report::Failed(failure) => assert_eq!(failure.message.len(), TEXT_MAX),
+            other => panic!("{other:?}"),
+        }
+        drop(child);
+        assert!(matches!(parent.report().unwrap(), Report::End));
+    }
+}

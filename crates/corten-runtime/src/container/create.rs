@@ -1,0 +1,269 @@
+//! The parent's side of making a container: plan, copy into new namespaces, answer, hold the gate.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use corten_sys::namespace::{Excursion, Kind};
+use corten_sys::process::{ForkError, Forked, Wait, fork, send_signal, wait};
+
+use super::channel::{Channel, Report};
+use super::error::{CreateError, StartError};
+use super::identity::Identity;
+use super::init::{Inheritance, InitPlan, Keyring, ProcessPlan};
+use super::mount_plan::{clean, plan_mount, plan_root_propagation};
+use super::namespaces::{Namespaces, id_map};
+use super::program::Program;
+use super::rootfs::{RootPlan, RootSource};
+use super::{CreateRequest, Created, Rootfs, StartGate, Stdio, devices, hooks, init, sysctl};
+use crate::cgroup::{Membership, View};
+use crate::seccomp;
+use crate::spec::{Hooks, Linux, Process, Spec};
+
+/// Makes a container up to the point where only the user's program is missing.
+///
+/// The calling process must have one thread; it becomes the parent of the container's first process and must reap it.
+pub fn create(request: CreateRequest<'_>) -> Result<Created, CreateError> {
+    let plan = plan(&request)?;
+    let membership = match request.cgroup {
+        Some(cgroup) => cgroup.membership().map_err(|e| system("join the cgroup", io::Error::other(e)))?,
+        None => Membership::default(),
+    };
+    let joined = plan
+        .namespaces
+        .open()
+        .map_err(|(path, source)| system(format!("open namespace {}", path.display()), source))?;
+    let namespaces = plan.namespaces.clone();
+    let empty = Hooks::default();
+    let hooks = request.spec.hooks.as_ref().unwrap_or(&empty);
+    let root = match request.rootfs {
+        Rootfs::Path(path) => RootSource::Path(request.bundle.join(path)),
+        Rootfs::Mount(fd) => RootSource::Mount(fd),
+    };
+    let (child_end, parent_end) = Channel::pair().map_err(|e| system("make a socket pair", e))?;
+
+    // What only children get, and what a new user namespace could no longer join, is joined by the parent for the
+    // moment of the copy.
+    let for_parent = |kind: Kind| {
+        matches!(kind, Kind::Pid | Kind::Time) || (namespaces.is_new(Kind::User) && kind != Kind::Mount)
+    };
+    let (by_parent, by_child): (Vec<_>, Vec<_>) = joined.into_iter().partition(|(kind, _)| for_parent(*kind));
+    let targets = by_parent.iter().map(|(kind, fd)| (*kind, fd));
+    let mut excursion = Excursion::enter(targets).map_err(|e| system("join namespaces", e))?;
+    if namespaces.is_new(Kind::Time) {
+        excursion
+            .enter_new_time(namespaces.time_offsets.as_deref().unwrap_or_default())
+            .map_err(|e| system("make a time namespace", e))?;
+    }
+    let inheritance = Inheritance { root, stdio: request.stdio, joins: by_child, tasks: membership.tasks };
+    let forked = fork(namespaces.birth_flags(), membership.directory.as_ref().map(AsFd::as_fd));
+    let (pid, pidfd) = match forked {
+        Ok(Forked::Child) => {
+            drop(parent_end);
+            // The way home is the parent's business: the child stays.
+            excursion.stay();
+            init::run(plan, inheritance, &child_end)
+        }
+        Ok(Forked::Parent { pid, pidfd }) => (pid, pidfd),
+        Err(ForkError::Threads) => return Err(system("clone3", io::Error::other(ForkError::Threads))),
+        Err(ForkError::Clone(source)) => return Err(system("clone3", source)),
+    };
+    drop((child_end, inheritance));
+    let mut process = Unfinished { pidfd: Some(pidfd) };
+    excursion.leave().map_err(|e| system("leave joined namespaces", e))?;
+
+    let state = |status: &str| hook_state(request.id, status, pid, request.bundle, request.spec);
+    loop {
+        match parent_end.report().map_err(|e| system("hear from the container", e))? {
+            Report::Mapping => {
+                write_maps(pid, &namespaces).map_err(|(file, e)| system(format!("write {file}"), e))?;
+            }
+            Report::Hooks => {
+                let state = state("creating");
+                for list in [&hooks.prestart, &hooks.create_runtime] {
+                    hooks::run_all(list, &state).map_err(CreateError::Init)?;
+                }
+            }
+            Report::Ready { console } => {
+                let pidfd = process.finish();
+                return Ok(Created { pid, pidfd, console, gate: StartGate { channel: parent_end } });
+            }
+            Report::Failed(failure) => return Err(CreateError::Init(failure)),
+            Report::End => return Err(CreateError::Died(process.reap())),
+        }
+        parent_end.go().map_err(|e| system("answer the container", e))?;
+    }
+}
+
+impl StartGate {
+    /// Lets the program run, and returns once it has been executed or could not be.
+    pub fn start(self) -> Result<(), StartError> {
+        self.channel.go().map_err(|_| StartError::Gone)?;
+        match self.channel.report() {
+            Ok(Report::End) => Ok(()),
+            Ok(Report::Failed(failure)) => Err(StartError::Exec(failure)),
+            Ok(_) | Err(_) => Err(StartError::Gone),
+        }
+    }
+}
+
+/// A child that is ended and reaped unless it came as far as it should.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    pub pidfd: Option<OwnedFd>,
+}
+
+impl Unfinished {
+    /// The child is as it should be.
+    pub(super) fn finish(&mut self) -> OwnedFd {
+        match self.pidfd.take() {
+            Some(pidfd) => pidfd,
+            None => unreachable!("a process is finished once"),
+        }
+    }
+
+    /// Ends and reaps the child; its exit code.
+    pub(super) fn reap(&mut self) -> i32 {
+        let Some(pidfd) = self.pidfd.take() else { return 0 };
+        let _ = send_signal(&pidfd, libc::SIGKILL);
+        wait(&pidfd, Wait::Block).ok().flatten().map_or(-1, |exit| exit.code())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.reap();
+    }
+}
+
+fn system(operation: impl Into<String>, source: io::Error) -> CreateError {
+    CreateError::System { operation: operation.into(), source }
+}
+
+/// Everything that is decided before a process exists.
+fn plan(request: &CreateRequest<'_>) -> Result<InitPlan, CreateError> {
+    let spec = request.spec;
+    let bad = CreateError::Spec;
+    let empty = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&empty);
+    let process = spec.process.as_ref().ok_or_else(|| bad("no process".into()))?;
+    let namespaces = Namespaces::plan(linux).map_err(bad)?;
+    let own_uts = namespaces.is_separate(crate::spec::NamespaceKind::Uts);
+    if !own_uts && !(spec.hostname.is_empty() && spec.domainname.is_empty()) {
+        return Err(bad("unable to set hostname without a private UTS namespace".into()));
+    }
+    let empty_hooks = Hooks::default();
+    let hooks = spec.hooks.as_ref().unwrap_or(&empty_hooks);
+    hooks::check(hooks).map_err(bad)?;
+    let root = if namespaces.is_new(Kind::Mount) {
+        let mounts = spec.mounts.iter().map(|mount| plan_mount(mount, request.bundle));
+        let paths =
+            |list: &[String]| -> Vec<PathBuf> { list.iter().map(|path| clean(Path::new(path))).collect() };
+        Some(RootPlan {
+            mounts: mounts.collect::<Result<_, _>>().map_err(bad)?,
+            nodes: devices::plan_nodes(&linux.devices).map_err(bad)?,
+            masked: paths(&linux.masked_paths),
+            readonly: paths(&linux.readonly_paths),
+            root_readonly: spec.root.as_ref().is_some_and(|root| root.readonly),
+            propagation: plan_root_propagation(&linux.rootfs_propagation).map_err(bad)?,
+            working_directory: clean(Path::new(&process.cwd)),
+            cgroup_view: match request.cgroup {
+                Some(cgroup) => cgroup.view(namespaces.is_new(Kind::Cgroup)),
+                None => View::default(),
+            },
+        })
+    } else {
+        return Err(bad("a container needs a mount namespace of its own".into()));
+    };
+    Ok(InitPlan {
+        sysctls: sysctl::plan(&linux.sysctl, &namespaces).map_err(bad)?,
+        process: plan_process(process, linux, &ProcessOptions::of_create(request, &namespaces))
+            .map_err(bad)?,
+        root,
+        hostname: spec.hostname.clone(),
+        domainname: spec.domainname.clone(),
+        container_hooks: hooks.create_container.clone(),
+        start_hooks: hooks.start_container.clone(),
+        runtime_hooks: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty(),
+        state: if hooks.create_container.is_empty() && hooks.start_container.is_empty() {
+            String::new()
+        } else {
+            hook_state(request.id, "created", 1, request.bundle, spec)
+        },
+        namespaces,
+    })
+}
+
+/// What [`plan_process`] needs besides the specification.
+#[derive(Debug)]
+pub(super) struct ProcessOptions<'a> {
+    pub id: &'a str,
+    pub new_keyring: bool,
+    pub in_user_namespace: bool,
+    pub preserve_fds: u32,
+    pub death_signal: Option<i32>,
+    pub terminal: bool,
+}
+
+impl<'a> ProcessOptions<'a> {
+    fn of_create(request: &CreateRequest<'a>, namespaces: &Namespaces) -> Self {
+        Self {
+            id: request.id,
+            new_keyring: request.new_keyring,
+            in_user_namespace: namespaces.is_separate(crate::spec::NamespaceKind::User),
+            preserve_fds: request.preserve_fds,
+            death_signal: request.parent_death_signal,
+            terminal: matches!(request.stdio, Stdio::Terminal { .. }),
+        }
+    }
+}
+
+pub(super) fn plan_process(
+    process: &Process,
+    linux: &Linux,
+    options: &ProcessOptions<'_>,
+) -> Result<ProcessPlan, String> {
+    let filter = match &linux.seccomp {
+        Some(rules) => seccomp::compile(rules).map(Some).map_err(|e| e.to_string())?,
+        None => None,
+    };
+    if options.terminal && options.preserve_fds > 0 && process.args.is_empty() {
+        return Err("args must not be empty".into());
+    }
+    let keyring = if options.new_keyring {
+        let name = std::ffi::CString::new(format!("_ses.{}", options.id)).map_err(|e| e.to_string())?;
+        Some(Keyring { name, in_user_namespace: options.in_user_namespace })
+    } else {
+        None
+    };
+    Ok(ProcessPlan {
+        program: Program::plan(process)?,
+        identity: Identity::plan(process, linux.personality.as_ref())?,
+        filter,
+        keyring,
+        preserve_fds: options.preserve_fds,
+        death_signal: options.death_signal,
+    })
+}
+
+/// Writes the id maps of the child's new user namespace.
+fn write_maps(pid: i32, namespaces: &Namespaces) -> Result<(), (String, io::Error)> {
+    for (file, mappings) in [("uid_map", &namespaces.users), ("gid_map", &namespaces.groups)] {
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::write(&path, id_map(mappings)).map_err(|e| (path, e))?;
+    }
+    Ok(())
+}
+
+/// The container's state as the specification gives it to hooks.
+pub(crate) fn hook_state(id: &str, status: &str, pid: i32, bundle: &Path, spec: &Spec) -> String {
+    serde_json::json!({
+        "ociVersion": crate::spec::VERSION,
+        "id": id,
+        "status": status,
+        "pid": pid,
+        "bundle": bundle,
+        "annotations": spec.annotations,
+    })
+    .to_string()
+}

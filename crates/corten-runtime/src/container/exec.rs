@@ -1,0 +1,148 @@
+//! Running a further program inside a running container.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use corten_sys::namespace::{self, Excursion, Kind};
+use corten_sys::path::Root;
+use corten_sys::process::{ForkError, Forked, exit_now, fork};
+use rustix::fs::{Mode, OFlags};
+
+use super::channel::{Channel, Report};
+use super::create::{ProcessOptions, Unfinished, plan_process};
+use super::error::{ExecError, InitFailure};
+use super::init::{self, ProcessPlan};
+use super::{ExecRequest, Execed, Stdio};
+use crate::cgroup::Membership;
+use crate::spec::{Linux, NamespaceKind};
+
+/// Namespaces that a joining process takes over from the first process, with its children's pid namespace apart.
+const JOINED: [Kind; 6] = [Kind::User, Kind::Mount, Kind::Uts, Kind::Ipc, Kind::Net, Kind::Cgroup];
+
+/// Runs a further program inside a running container, and returns once it has been executed.
+///
+/// The calling process must have one thread; it becomes the parent of the new process and must reap it.
+pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
+    let empty = Linux::default();
+    let linux = request.spec.linux.as_ref().unwrap_or(&empty);
+    let has = |kind| linux.namespaces.iter().any(|namespace| namespace.kind == kind);
+    let options = ProcessOptions {
+        id: request.id,
+        new_keyring: request.new_keyring,
+        in_user_namespace: has(NamespaceKind::User),
+        preserve_fds: request.preserve_fds,
+        death_signal: request.parent_death_signal,
+        terminal: matches!(request.stdio, Stdio::Terminal { .. }),
+    };
+    let plan = plan_process(request.process, linux, &options).map_err(ExecError::Spec)?;
+    let membership = match request.cgroup {
+        Some(cgroup) => cgroup.membership().map_err(|e| system("join the cgroup", io::Error::other(e)))?,
+        None => Membership::default(),
+    };
+    let (child_end, parent_end) = Channel::pair().map_err(|e| system("make a socket pair", e))?;
+    let init = request.init.try_clone_to_owned().map_err(|e| system("take the container's process", e))?;
+
+    // Only children of a process change their pid namespace, so the parent goes there for the moment of the copy.
+    let pid_target = has(NamespaceKind::Pid).then_some((Kind::Pid, &init));
+    let excursion = match Excursion::enter(pid_target) {
+        Ok(excursion) => excursion,
+        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Err(ExecError::Stopped),
+        Err(e) => return Err(system("join the pid namespace", e)),
+    };
+    let forked = fork(0, membership.directory.as_ref().map(AsFd::as_fd));
+    let (pid, pidfd) = match forked {
+        Ok(Forked::Child) => {
+            drop(parent_end);
+            excursion.stay();
+            let kinds = JOINED.iter().copied().filter(|kind| spec_has(linux, *kind));
+            let joining =
+                Joining { init, flags: kinds.fold(0, |flags, kind| flags | kind.flag()), membership };
+            let failure = match set_up(plan, joining, request.stdio, &child_end) {
+                Ok(never) => match never {},
+                Err(failure) => failure,
+            };
+            child_end.failed(&failure);
+            exit_now(255)
+        }
+        Ok(Forked::Parent { pid, pidfd }) => (pid, pidfd),
+        Err(ForkError::Threads) => return Err(system("clone3", io::Error::other(ForkError::Threads))),
+        Err(ForkError::Clone(e)) if e.raw_os_error() == Some(libc::ENOMEM) => return Err(ExecError::Stopped),
+        Err(ForkError::Clone(source)) => return Err(system("clone3", source)),
+    };
+    drop((child_end, request.stdio, membership));
+    let mut process = Unfinished { pidfd: Some(pidfd) };
+    excursion.leave().map_err(|e| system("leave the pid namespace", e))?;
+
+    let mut master = None;
+    loop {
+        match parent_end.report().map_err(|e| system("hear from the process", e))? {
+            Report::Ready { console } => master = Some(console),
+            Report::Failed(failure) => return Err(ExecError::Init(failure)),
+            Report::End => break,
+            Report::Mapping | Report::Hooks => {
+                return Err(system("hear from the process", io::Error::from_raw_os_error(libc::EBADMSG)));
+            }
+        }
+    }
+    match master {
+        Some(console) => Ok(Execed { pid, pidfd: process.finish(), console }),
+        None => Err(ExecError::Died(process.reap())),
+    }
+}
+
+/// What the child needs to join the container.
+#[derive(Debug)]
+struct Joining {
+    init: OwnedFd,
+    flags: u64,
+    membership: Membership,
+}
+
+fn spec_has(linux: &Linux, kind: Kind) -> bool {
+    let named = match kind {
+        Kind::User => NamespaceKind::User,
+        Kind::Mount => NamespaceKind::Mount,
+        Kind::Uts => NamespaceKind::Uts,
+        Kind::Ipc => NamespaceKind::Ipc,
+        Kind::Net => NamespaceKind::Network,
+        Kind::Pid => NamespaceKind::Pid,
+        Kind::Cgroup => NamespaceKind::Cgroup,
+        Kind::Time => NamespaceKind::Time,
+    };
+    linux.namespaces.iter().any(|namespace| namespace.kind == named)
+}
+
+fn set_up(
+    plan: ProcessPlan,
+    joining: Joining,
+    stdio: Stdio,
+    channel: &Channel,
+) -> Result<std::convert::Infallible, InitFailure> {
+    init::prepare()?;
+    init::enter_cgroup_and_namespaces(&joining.membership.tasks, &[])?;
+    plan.identity.apply_oom_score()?;
+    let attributes = plan.identity.open_attributes()?;
+    namespace::join(&joining.init, joining.flags)
+        .map_err(|e| InitFailure::system("join the container's namespaces", &e))?;
+    drop(joining);
+    if let Some(keyring) = &plan.keyring {
+        init::join_keyring(keyring)?;
+    }
+    let console = match &stdio {
+        Stdio::Terminal { size } => {
+            let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|e| InitFailure::system("open the container's root", &e.into()))?;
+            let devpts = Root::new(root.as_fd())
+                .locate_without_links("/dev/pts")
+                .map_err(|e| InitFailure::system("open /dev/pts", &e))?;
+            Some(init::open_terminal(&devpts, *size)?)
+        }
+        Stdio::Pipes { .. } => None,
+    };
+    let master = init::take_streams(stdio, console)?;
+    init::finish(plan, attributes, channel, master, None)
+}
+
+fn system(operation: &str, source: io::Error) -> ExecError {
+    ExecError::System { operation: operation.into(), source }
+}

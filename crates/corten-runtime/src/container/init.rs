@@ -1,0 +1,311 @@
+//! The child's side of [`super::create`]: from a copy of the runtime to the user's program.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use corten_sys::namespace::{self, Kind};
+use corten_sys::process::exit_now;
+use corten_sys::{fds, keyring, seccomp, signals, terminal};
+use rustix::fs::{FileType, Mode, OFlags, makedev};
+
+use super::channel::Channel;
+use super::error::InitFailure;
+use super::identity::{Attributes, Identity};
+use super::namespaces::Namespaces;
+use super::program::{Program, exec_failure};
+use super::rootfs::{AttachedRoot, RootPlan, RootSource};
+use super::sysctl::{self, Sysctl};
+use super::{Stdio, hooks};
+use crate::seccomp::Program as Filter;
+use crate::spec::Hook;
+
+/// Exit code of a process whose program the kernel refused to execute.
+const EXEC_FAILED: i32 = 255;
+/// `DEVPTS_SUPER_MAGIC`.
+const DEVPTS_MAGIC: u64 = 0x1cd1;
+
+/// What is decided about a process before it exists.
+#[derive(Debug)]
+pub(super) struct ProcessPlan {
+    pub program: Program,
+    pub identity: Identity,
+    pub filter: Option<Filter>,
+    pub keyring: Option<Keyring>,
+    pub preserve_fds: u32,
+    pub death_signal: Option<i32>,
+}
+
+/// The session keyring to join.
+#[derive(Debug)]
+pub(super) struct Keyring {
+    /// Its name.
+    pub name: std::ffi::CString,
+    /// Whether the container has a user namespace of its own.
+    pub in_user_namespace: bool,
+}
+
+/// What is decided about a container before it exists.
+#[derive(Debug)]
+pub(super) struct InitPlan {
+    pub namespaces: Namespaces,
+    pub root: Option<RootPlan>,
+    pub hostname: String,
+    pub domainname: String,
+    pub sysctls: Vec<Sysctl>,
+    pub process: ProcessPlan,
+    pub container_hooks: Vec<Hook>,
+    pub start_hooks: Vec<Hook>,
+    pub runtime_hooks: bool,
+    pub state: String,
+}
+
+/// What the child takes over from the parent.
+#[derive(Debug)]
+pub(super) struct Inheritance {
+    pub root: RootSource,
+    pub stdio: Stdio,
+    /// Namespaces to join that the parent has not joined for the child.
+    pub joins: Vec<(Kind, OwnedFd)>,
+    /// `tasks` files of cgroup v1 hierarchies.
+    pub tasks: Vec<OwnedFd>,
+}
+
+/// Runs in the child until the user's program does. Whatever fails is reported, and the process ends.
+pub(super) fn run(plan: InitPlan, inheritance: Inheritance, channel: &Channel) -> ! {
+    let failure = match set_up(plan, inheritance, channel) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    channel.failed(&failure);
+    exit_now(EXEC_FAILED)
+}
+
+fn set_up(
+    mut plan: InitPlan,
+    inheritance: Inheritance,
+    channel: &Channel,
+) -> Result<std::convert::Infallible, InitFailure> {
+    let Inheritance { root: source, stdio, joins, tasks } = inheritance;
+    let gone = |e: io::Error| InitFailure::system("the runtime has gone away", &e);
+    prepare()?;
+    if plan.namespaces.is_new(Kind::User) {
+        channel.need_mapping().map_err(gone)?;
+        become_root()?;
+    }
+    enter_cgroup_and_namespaces(&tasks, &joins)?;
+    if plan.namespaces.is_new(Kind::Cgroup) {
+        namespace::unshare(Kind::Cgroup.flag())
+            .map_err(|e| InitFailure::system("unshare cgroup namespace", &e))?;
+    }
+    if let Some(keyring) = &plan.process.keyring {
+        join_keyring(keyring)?;
+    }
+    // Everything that is written into procfs goes through the runtime's own, before it is out of reach.
+    plan.process.identity.apply_oom_score()?;
+    let attributes = plan.process.identity.open_attributes()?;
+    sysctl::apply(&plan.sysctls)?;
+
+    let mut console = None;
+    if let Some(root_plan) = plan.root.take() {
+        let root = AttachedRoot::attach(source, &root_plan)?;
+        if plan.runtime_hooks {
+            channel.need_hooks().map_err(gone)?;
+        }
+        root.furnish(&root_plan)?;
+        hooks::run_all(&plan.container_hooks, &plan.state)?;
+        if let Stdio::Terminal { size } = &stdio {
+            let devpts = root
+                .root()
+                .locate_without_links("/dev/pts")
+                .map_err(|e| InitFailure::system("open /dev/pts", &e))?;
+            let pty = open_terminal(&devpts, *size)?;
+            super::devices::mount_console(root.root(), pty.slave.as_fd())?;
+            console = Some(pty);
+        }
+        root.protect(&root_plan)?;
+        root.enter(&root_plan)?;
+    } else if let Stdio::Terminal { size } = &stdio {
+        console = Some(open_terminal(&host_devpts()?, *size)?);
+    }
+    if !plan.hostname.is_empty() {
+        rustix::system::sethostname(plan.hostname.as_bytes())
+            .map_err(|e| InitFailure::system("sethostname", &e.into()))?;
+    }
+    if !plan.domainname.is_empty() {
+        rustix::system::setdomainname(plan.domainname.as_bytes())
+            .map_err(|e| InitFailure::system("setdomainname", &e.into()))?;
+    }
+    let master = take_streams(stdio, console)?;
+    let start_hooks = (plan.start_hooks.as_slice(), plan.state.as_str());
+    finish(plan.process, attributes, channel, master, Some(start_hooks))
+}
+
+/// What every child does first.
+pub(super) fn prepare() -> Result<(), InitFailure> {
+    signals::reset().map_err(|e| InitFailure::system("reset signals", &e))?;
+    corten_sys::process::set_dumpable(false).map_err(|e| InitFailure::system("prctl(SET_DUMPABLE)", &e))?;
+    rustix::process::umask(Mode::empty());
+    Ok(())
+}
+
+/// Joins cgroup v1 hierarchies (this one process, by itself: no lock of the whole system is taken), then namespaces.
+pub(super) fn enter_cgroup_and_namespaces(
+    tasks: &[OwnedFd],
+    joins: &[(Kind, OwnedFd)],
+) -> Result<(), InitFailure> {
+    for file in tasks {
+        rustix::io::write(file, b"0").map_err(|e| InitFailure::system("join the cgroup", &e.into()))?;
+    }
+    for (kind, fd) in joins {
+        namespace::join(fd, kind.flag())
+            .map_err(|e| InitFailure::system(format_args!("join {} namespace", kind.file()), &e))?;
+    }
+    Ok(())
+}
+
+/// Takes the ids of the new user namespace's root.
+fn become_root() -> Result<(), InitFailure> {
+    let root = || -> Result<(), rustix::io::Errno> {
+        let (uid, gid) = (rustix::thread::Uid::ROOT, rustix::thread::Gid::ROOT);
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+        rustix::thread::set_thread_groups(&[])
+    };
+    root().map_err(|e| InitFailure::system("become root of the user namespace", &e.into()))
+}
+
+pub(super) fn join_keyring(keyring: &Keyring) -> Result<(), InitFailure> {
+    // User search permission; group search permission as well where the owner's id differs by the mapping.
+    let (mask, add) =
+        if keyring.in_user_namespace { (0xffff_ffff, 0x0008_0808) } else { (0xffff_ffff, 0x0008_0000) };
+    match keyring::join_session(&keyring.name) {
+        Ok(serial) => keyring::adjust_permissions(serial, mask, add)
+            .map_err(|e| InitFailure::system("unable to mod keyring permissions", &e)),
+        // A kernel without keyrings has nothing to separate.
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        Err(e) => Err(InitFailure::system("unable to join session keyring", &e)),
+    }
+}
+
+/// Opens a new pair in `devpts`, which must be one.
+pub(super) fn open_terminal(
+    devpts: &OwnedFd,
+    size: Option<(u16, u16)>,
+) -> Result<terminal::Pty, InitFailure> {
+    let open = || -> io::Result<terminal::Pty> {
+        if rustix::fs::fstatfs(devpts)?.f_type as u64 != DEVPTS_MAGIC {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
+        let pty = terminal::open_in(devpts, "ptmx")?;
+        let stat = rustix::fs::fstat(&pty.master)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || stat.st_rdev != makedev(5, 2)
+        {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
+        if let Some((columns, rows)) = size {
+            terminal::resize(&pty.master, columns, rows)?;
+        }
+        Ok(pty)
+    };
+    open().map_err(|e| InitFailure::system("open a pseudo-terminal", &e))
+}
+
+fn host_devpts() -> Result<OwnedFd, InitFailure> {
+    rustix::fs::open("/dev/pts", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| InitFailure::system("open /dev/pts", &e.into()))
+}
+
+/// Makes the standard streams what was asked for, in a new session. Returns the master of a terminal.
+pub(super) fn take_streams(
+    stdio: Stdio,
+    console: Option<terminal::Pty>,
+) -> Result<Option<OwnedFd>, InitFailure> {
+    let streams = |e: io::Error| InitFailure::system("set up standard streams", &e);
+    match (stdio, console) {
+        (Stdio::Pipes { stdin, stdout, stderr }, _) => {
+            fds::set_stdio(&stdin, &stdout, &stderr).map_err(streams)?;
+            rustix::process::setsid().map_err(|e| InitFailure::system("setsid", &e.into()))?;
+            Ok(None)
+        }
+        (Stdio::Terminal { .. }, Some(terminal::Pty { master, slave })) => {
+            terminal::become_session_leader(&slave).map_err(|e| InitFailure::system("ioctl(setctty)", &e))?;
+            fds::set_stdio(&slave, &slave, &slave).map_err(streams)?;
+            Ok(Some(master))
+        }
+        (Stdio::Terminal { .. }, None) => Err(InitFailure::invalid("no terminal was made")),
+    }
+}
+
+/// The last part, the same for a container's first process and for one that joins it: identity, gate, filter, program.
+///
+/// With `gate`, the process waits between the report and the program, and then runs the hooks given with it.
+pub(super) fn finish(
+    plan: ProcessPlan,
+    attributes: Attributes,
+    channel: &Channel,
+    console: Option<OwnedFd>,
+    gate: Option<(&[Hook], &str)>,
+) -> Result<std::convert::Infallible, InitFailure> {
+    let ProcessPlan { program, identity, filter, preserve_fds, death_signal, keyring: _ } = plan;
+    identity.apply_limits()?;
+    let cwd = program.cwd.clone();
+    // A directory that only the user may enter is tried again as the user.
+    let entered = match enter_directory(&cwd) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => false,
+        other => other.map(|()| true).map_err(|e| cwd_failure(&cwd, &e))?,
+    };
+    identity.become_user()?;
+    if !entered {
+        enter_directory(&cwd).map_err(|e| cwd_failure(&cwd, &e))?;
+    }
+    if !corten_sys::path::current_directory_is_inside_root().unwrap_or(false) {
+        return Err(InitFailure::invalid(
+            "current working directory is outside of container mount namespace root -- possible container breakout detected",
+        ));
+    }
+    Identity::apply_death_signal(death_signal)?;
+    let image = program.find(identity.uid())?;
+    attributes.apply()?;
+    fds::cloexec_from(3 + preserve_fds).map_err(|e| InitFailure::system("close_range", &e))?;
+    if let Some((hooks, state)) = gate {
+        let gone = |e: io::Error| InitFailure::system("the runtime has gone away", &e);
+        channel.ready(console.as_ref().map(AsFd::as_fd)).map_err(gone)?;
+        drop(console);
+        channel.wait().map_err(gone)?;
+        hooks::run_all(hooks, state)?;
+    } else {
+        let gone = |e: io::Error| InitFailure::system("the runtime has gone away", &e);
+        channel.ready(console.as_ref().map(AsFd::as_fd)).map_err(gone)?;
+        drop(console);
+    }
+    if let Some(filter) = &filter {
+        if !identity.no_new_privileges() {
+            identity.wake_capabilities()?;
+            load(filter)?;
+            identity.apply_capabilities()?;
+        } else {
+            identity.apply_capabilities()?;
+            load(filter)?;
+        }
+    } else {
+        identity.apply_capabilities()?;
+    }
+    let error = image.execute();
+    let failure = exec_failure(&image, &error);
+    let _ = rustix::io::write(rustix::stdio::stderr(), format!("{failure}\n").as_bytes());
+    Err(failure)
+}
+
+fn enter_directory(path: &str) -> io::Result<()> {
+    Ok(rustix::process::chdir(path)?)
+}
+
+fn cwd_failure(path: &str, error: &io::Error) -> InitFailure {
+    InitFailure::system(format_args!("chdir to cwd ({path:?}) set in config.json failed"), error)
+}
+
+fn load(filter: &Filter) -> Result<(), InitFailure> {
+    seccomp::install(&filter.instructions, filter.flags)
+        .map(drop)
+        .map_err(|e| InitFailure::system("unable to init seccomp", &e))
+}

@@ -1,0 +1,307 @@
+//! From the specification's mounts to what the kernel is asked: pure, without looking at any file.
+
+use std::path::{Component, Path, PathBuf};
+
+use corten_sys::mount::{Attributes, Extent, Propagation};
+
+use crate::spec::{IdMapping, Mount};
+
+/// One mount to make.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct MountPlan {
+    /// Absolute and without `.` and `..`.
+    pub destination: PathBuf,
+    /// What is mounted.
+    pub source: Source,
+    /// Attributes of this mount.
+    pub attributes: Attributes,
+    /// Attributes that are taken away from a bind mount's source.
+    pub cleared: Attributes,
+    /// Attributes of this mount and all below it.
+    pub tree_attributes: Attributes,
+    /// Attributes that are taken away from the whole tree.
+    pub tree_cleared: Attributes,
+    /// Propagation changes, in order.
+    pub propagation: Vec<(Propagation, Extent)>,
+    /// Whether a tmpfs gets a copy of what its place held.
+    pub copy_up: bool,
+    /// Id mapping of this mount.
+    pub id_mapping: Option<MountIds>,
+}
+
+/// The id mapping of an id-mapped mount.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct MountIds {
+    /// User ids.
+    pub users: Vec<IdMapping>,
+    /// Group ids.
+    pub groups: Vec<IdMapping>,
+    /// Whether mounts below are mapped too.
+    pub extent: Extent,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Source {
+    /// A part of the host's tree.
+    Bind {
+        /// Host path.
+        path: PathBuf,
+        /// Whether what is mounted below comes along.
+        extent: Extent,
+    },
+    /// A new filesystem instance.
+    Filesystem {
+        /// Type.
+        kind: String,
+        /// Source as the filesystem understands it, for those that need one.
+        device: String,
+        /// Options of the filesystem.
+        options: Vec<(String, Option<String>)>,
+    },
+    /// The container's view of its cgroups.
+    Cgroup,
+}
+
+impl MountPlan {
+    /// Whether a new instance of the filesystem `kind` is mounted.
+    pub(super) fn is_new(&self, wanted: &str) -> bool {
+        matches!(&self.source, Source::Filesystem { kind, .. } if kind == wanted)
+    }
+}
+
+/// Procfs files that a mount may cover: views of host figures that tools like lxcfs provide.
+const PROC_FILES: [&str; 12] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/random/boot_id",
+];
+
+/// Makes `path` absolute and free of `.` and `..`, by its text alone.
+pub(super) fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    clean
+}
+
+/// Plans one mount. The error says what about it cannot be met.
+pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan, String> {
+    if mount.destination.is_empty() || mount.destination.contains('\0') {
+        return Err(format!("mount destination {:?} is not valid", mount.destination));
+    }
+    let destination = clean(Path::new(&mount.destination));
+    let mut plan = MountPlan {
+        destination,
+        source: Source::Cgroup,
+        attributes: Attributes::NONE,
+        cleared: Attributes::NONE,
+        tree_attributes: Attributes::NONE,
+        tree_cleared: Attributes::NONE,
+        propagation: Vec::new(),
+        copy_up: false,
+        id_mapping: None,
+    };
+    let mut bind = (mount.kind == "bind").then_some(Extent::One);
+    let mut map_extent = Extent::One;
+    let mut options = Vec::new();
+    for option in &mount.options {
+        match option.as_str() {
+            "bind" => bind = bind.or(Some(Extent::One)),
+            "rbind" => bind = Some(Extent::Tree),
+            "tmpcopyup" => plan.copy_up = true,
+            "idmap" => map_extent = Extent::One,
+            "ridmap" => map_extent = Extent::Tree,
+            "defaults" | "remount" | "" => {}
+            other => {
+                if let Some(change) = propagation(other) {
+                    plan.propagation.push(change);
+                } else if let Some((set, clear)) = attribute(other) {
+                    replace(&mut plan.attributes, &mut plan.cleared, set, clear);
+                } else if let Some((set, clear)) = other.strip_prefix('r').and_then(attribute) {
+                    replace(&mut plan.tree_attributes, &mut plan.tree_cleared, set, clear);
+                } else {
+                    options.push(match other.split_once('=') {
+                        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                        None => (other.to_owned(), None),
+                    });
+                }
+            }
+        }
+    }
+    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        plan.id_mapping = Some(MountIds {
+            users: mount.uid_mappings.clone(),
+            groups: mount.gid_mappings.clone(),
+            extent: map_extent,
+        });
+    }
+    plan.source = match bind {
+        Some(extent) => {
+            if mount.source.is_empty() {
+                return Err(format!("bind mount at {:?} has no source", mount.destination));
+            }
+            // Joining an absolute source replaces the bundle.
+            Source::Bind { path: bundle.join(&mount.source), extent }
+        }
+        None if mount.kind == "cgroup" || mount.kind == "cgroup2" => Source::Cgroup,
+        None if mount.kind.is_empty() => {
+            return Err(format!("mount at {:?} has no type", mount.destination));
+        }
+        None => Source::Filesystem { kind: mount.kind.clone(), device: mount.source.clone(), options },
+    };
+    check_procfs(&plan)?;
+    Ok(plan)
+}
+
+/// A mount over procfs would let the container choose what its own masks and labels are written to.
+fn check_procfs(plan: &MountPlan) -> Result<(), String> {
+    let destination = plan.destination.as_path();
+    let text = destination.display();
+    if destination == Path::new("/") {
+        return Err("the root cannot be covered by a mount".into());
+    }
+    let Ok(below) = destination.strip_prefix("/proc") else { return Ok(()) };
+    if below.as_os_str().is_empty() {
+        return match &plan.source {
+            Source::Filesystem { kind, .. } if kind == "proc" => Ok(()),
+            Source::Bind { path, .. } if clean(path) == Path::new("/proc") => Ok(()),
+            _ => Err(format!("\"{text}\" cannot be mounted because it is not of type proc")),
+        };
+    }
+    if PROC_FILES.iter().any(|file| destination == Path::new(file)) {
+        return Ok(());
+    }
+    Err(format!("\"{text}\" cannot be mounted because it is inside /proc"))
+}
+
+fn replace(set: &mut Attributes, cleared: &mut Attributes, now_set: Attributes, now_clear: Attributes) {
+    set.0 = (set.0 & !now_clear.0) | now_set.0;
+    cleared.0 = (cleared.0 & !now_set.0) | now_clear.0;
+}
+
+/// The attributes that an option sets and clears.
+fn attribute(option: &str) -> Option<(Attributes, Attributes)> {
+    const NONE: Attributes = Attributes::NONE;
+    Some(match option {
+        "ro" => (Attributes::RDONLY, NONE),
+        "rw" => (NONE, Attributes::RDONLY),
+        "nosuid" => (Attributes::NOSUID, NONE),
+        "suid" => (NONE, Attributes::NOSUID),
+        "nodev" => (Attributes::NODEV, NONE),
+        "dev" => (NONE, Attributes::NODEV),
+        "noexec" => (Attributes::NOEXEC, NONE),
+        "exec" => (NONE, Attributes::NOEXEC),
+        "nodiratime" => (Attributes::NODIRATIME, NONE),
+        "diratime" => (NONE, Attributes::NODIRATIME),
+        "nosymfollow" => (Attributes::NOSYMFOLLOW, NONE),
+        "symfollow" => (NONE, Attributes::NOSYMFOLLOW),
+        "noatime" => (Attributes::NOATIME, Attributes::ATIME),
+        "strictatime" => (Attributes::STRICTATIME, Attributes::ATIME),
+        "relatime" | "atime" | "norelatime" | "nostrictatime" => (NONE, Attributes::ATIME),
+        _ => return None,
+    })
+}
+
+fn propagation(option: &str) -> Option<(Propagation, Extent)> {
+    let (name, extent) = match option.strip_prefix('r') {
+        Some(name) => (name, Extent::Tree),
+        None => (option, Extent::One),
+    };
+    let kind = match name {
+        "shared" => Propagation::Shared,
+        "slave" => Propagation::Slave,
+        "private" => Propagation::Private,
+        "unbindable" => Propagation::Unbindable,
+        _ => return None,
+    };
+    Some((kind, extent))
+}
+
+/// Reads a specification's `rootfsPropagation`.
+pub(super) fn plan_root_propagation(text: &str) -> Result<(Propagation, Extent), String> {
+    if text.is_empty() {
+        return Ok((Propagation::Slave, Extent::Tree));
+    }
+    propagation(text).ok_or_else(|| format!("rootfsPropagation {text:?} is not known"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Result<MountPlan, String> {
+        plan_mount(
+            &Mount {
+                destination: destination.into(),
+                kind: kind.into(),
+                source: source.into(),
+                options: options.iter().map(|&o| o.into()).collect(),
+                ..Mount::default()
+            },
+            Path::new("/bundle"),
+        )
+    }
+
+    #[test]
+    fn options_are_sorted_into_attributes_propagation_and_data() {
+        let plan =
+            mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k", "huge"])
+                .unwrap();
+        assert_eq!(plan.attributes, Attributes::NOSUID | Attributes::STRICTATIME);
+        let Source::Filesystem { kind, options, .. } = plan.source else { panic!() };
+        assert_eq!(kind, "tmpfs");
+        assert_eq!(
+            options,
+            [
+                ("mode".into(), Some("755".into())),
+                ("size".into(), Some("65536k".into())),
+                ("huge".into(), None)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bind_s_later_options_win() {
+        let plan = mount("/data", "bind", "src", &["rbind", "ro", "rw", "rprivate", "rro"]).unwrap();
+        assert_eq!(plan.source, Source::Bind { path: "/bundle/src".into(), extent: Extent::Tree });
+        assert_eq!((plan.attributes, plan.cleared), (Attributes::NONE, Attributes::RDONLY));
+        assert_eq!(plan.tree_attributes, Attributes::RDONLY);
+        assert_eq!(plan.propagation, [(Propagation::Private, Extent::Tree)]);
+    }
+
+    #[test]
+    fn destinations_cannot_climb() {
+        assert_eq!(mount("/a/../../../b/./c", "tmpfs", "", &[]).unwrap().destination, Path::new("/b/c"));
+        assert_eq!(mount("relative", "tmpfs", "", &[]).unwrap().destination, Path::new("/relative"));
+        assert!(mount("/a/..", "tmpfs", "", &[]).is_err());
+    }
+
+    #[test]
+    fn procfs_is_covered_by_listed_files_only() {
+        assert!(mount("/proc", "proc", "proc", &[]).is_ok());
+        assert!(mount("/proc", "tmpfs", "", &[]).is_err());
+        assert!(mount("/proc", "bind", "/srv", &[]).is_err());
+        assert!(mount("/proc", "bind", "/proc", &["rbind"]).is_ok());
+        assert!(mount("/proc/meminfo", "bind", "/srv/meminfo", &[]).is_ok());
+        assert!(mount("/proc/self/attr", "bind", "/srv", &[]).unwrap_err().contains("inside /proc"));
+        assert!(mount("/x/../proc/sys", "tmpfs", "", &[]).is_err());
+        assert!(mount("/process", "tmpfs", "", &[]).is_ok());
+    }
+}

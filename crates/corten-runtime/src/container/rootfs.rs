@@ -1,0 +1,323 @@
+//! The container's view of files: mounts, devices, masks, and the change of the root. Runs in the child, inside its
+//! own mount namespace, before anything of the container can run.
+//!
+//! ```text
+//!   "/" made slave ─▶ root attached over "/" ─▶ mounts, devices, console ─▶ masks, read-only paths ─▶ pivot
+//! ```
+//!
+//! Every target is found beneath the root's descriptor and mounted on by descriptor; system filesystems refuse a link
+//! anywhere in their path.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use corten_sys::mount::{
+    Attributes, Change, Extent, Filesystem, Propagation, attach, clone_host_tree, clone_tree,
+    detach_current_directory, set_attributes,
+};
+use corten_sys::path::{Root, kind_of};
+use rustix::fs::{FileType, OFlags};
+
+use super::devices::{self, Node};
+use super::error::InitFailure;
+use super::mount_plan::{MountPlan, Source};
+use crate::cgroup;
+
+/// What the container's files look like.
+#[derive(Debug)]
+pub(super) struct RootPlan {
+    pub mounts: Vec<MountPlan>,
+    pub nodes: Vec<Node>,
+    pub masked: Vec<PathBuf>,
+    pub readonly: Vec<PathBuf>,
+    pub root_readonly: bool,
+    pub propagation: (Propagation, Extent),
+    pub working_directory: PathBuf,
+    /// The cgroup that is shown inside, and whether it is the root of what is seen.
+    pub cgroup_view: cgroup::View,
+}
+
+/// A root that is attached but not yet entered.
+#[derive(Debug)]
+pub(super) struct AttachedRoot(OwnedFd);
+
+/// Where the root comes from, as the child finds it.
+#[derive(Debug)]
+pub(super) enum RootSource {
+    /// A directory of the host.
+    Path(PathBuf),
+    /// A detached mount.
+    Mount(OwnedFd),
+}
+
+impl AttachedRoot {
+    /// Cuts the namespace off from its origin and puts the container's root over `/`.
+    pub(super) fn attach(source: RootSource, plan: &RootPlan) -> Result<Self, InitFailure> {
+        let old = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+            .map_err(|e| InitFailure::system("open the old root", &e.into()))?;
+        let (propagation, extent) = plan.propagation;
+        let change = Change { propagation: Some(propagation), ..Change::default() };
+        set_attributes(&old, &change, extent).map_err(|e| InitFailure::system("set root propagation", &e))?;
+        let root = match source {
+            RootSource::Mount(fd) => fd,
+            RootSource::Path(path) => clone_host_tree(&path, Extent::Tree)
+                .map_err(|e| InitFailure::system(format_args!("open rootfs {}", path.display()), &e))?,
+        };
+        attach(&root, &old).map_err(|e| InitFailure::system("attach the root filesystem", &e))?;
+        Ok(Self(root))
+    }
+
+    /// The root, for everything that looks beneath it.
+    pub(super) fn root(&self) -> Root<'_> {
+        Root::new(self.0.as_fd())
+    }
+
+    /// Makes mounts, device nodes and the working directory.
+    pub(super) fn furnish(&self, plan: &RootPlan) -> Result<(), InitFailure> {
+        let root = self.root();
+        for mount in &plan.mounts {
+            make_mount(root, mount, &plan.cgroup_view)?;
+        }
+        let own_dev = |mount: &&MountPlan| mount.destination == Path::new("/dev");
+        match plan.mounts.iter().find(own_dev) {
+            // Filled before it was attached.
+            Some(mount) if mount.is_new("tmpfs") => {}
+            // The host's, or a filesystem that brings its own nodes.
+            Some(_) => return self.make_working_directory(plan),
+            None => {
+                let dev = directory_without_links(root, Path::new("/dev"))
+                    .map_err(|e| InitFailure::system("open /dev", &e))?;
+                devices::populate(dev.as_fd())?;
+            }
+        }
+        devices::make_all(root, &plan.nodes)?;
+        self.make_working_directory(plan)
+    }
+
+    fn make_working_directory(&self, plan: &RootPlan) -> Result<(), InitFailure> {
+        let path = &plan.working_directory;
+        match self.root().make_directories(path, 0o755) {
+            Ok(_) => Ok(()),
+            // Reported where the directory is entered, in the words that users know.
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::ENOTDIR | libc::EROFS | libc::ELOOP | libc::EACCES)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(e) => Err(InitFailure::system(format_args!("mkdir {}", path.display()), &e)),
+        }
+    }
+
+    /// Hides and protects paths, and makes the root read-only when asked.
+    pub(super) fn protect(&self, plan: &RootPlan) -> Result<(), InitFailure> {
+        let root = self.root();
+        for path in &plan.readonly {
+            make_readonly(root, path)
+                .map_err(|e| InitFailure::system(format_args!("can't make {path:?} read-only"), &e))?;
+        }
+        mask_all(root, &plan.masked)?;
+        for mount in plan.mounts.iter().filter(|m| late_readonly(m)) {
+            let target = root.locate(&mount.destination);
+            let change = Change { set: Attributes::RDONLY, ..Change::default() };
+            target.and_then(|target| set_attributes(target, &change, Extent::One)).map_err(|e| {
+                InitFailure::system(format_args!("can't make {:?} read-only", mount.destination), &e)
+            })?;
+        }
+        if plan.root_readonly {
+            let change = Change { set: Attributes::RDONLY, ..Change::default() };
+            set_attributes(&self.0, &change, Extent::One)
+                .map_err(|e| InitFailure::system("can't make the root read-only", &e))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the container's root the process's root and lets go of the host's tree.
+    pub(super) fn enter(self, plan: &RootPlan) -> Result<(), InitFailure> {
+        let pivot = || -> io::Result<()> {
+            rustix::process::fchdir(&self.0)?;
+            rustix::process::pivot_root(".", ".")?;
+            if matches!(plan.propagation.0, Propagation::Shared) {
+                // The unmount below must not travel to the host.
+                let old = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+                let change = Change { propagation: Some(Propagation::Slave), ..Change::default() };
+                set_attributes(old, &change, Extent::Tree)?;
+            }
+            detach_current_directory()?;
+            rustix::process::chdir("/")?;
+            Ok(())
+        };
+        pivot().map_err(|e| InitFailure::system("pivot_root", &e))
+    }
+}
+
+/// Whether a mount becomes read-only only after others were made inside it.
+fn late_readonly(mount: &MountPlan) -> bool {
+    mount.attributes.contains(Attributes::RDONLY)
+        && mount.destination == Path::new("/dev")
+        && mount.is_new("tmpfs")
+}
+
+fn make_mount(root: Root<'_>, plan: &MountPlan, view: &cgroup::View) -> Result<(), InitFailure> {
+    let to = plan.destination.display();
+    match &plan.source {
+        Source::Bind { path, extent } => {
+            let from = path.display();
+            let fail = |e: io::Error| {
+                InitFailure::system(format_args!("error mounting \"{from}\" to rootfs at \"{to}\""), &e)
+            };
+            let mount = clone_host_tree(path, *extent).map_err(fail)?;
+            let target = if kind_of(&mount).map_err(fail)? == FileType::Directory {
+                root.make_directories(&plan.destination, 0o755)
+            } else {
+                root.make_file(&plan.destination, 0o755)
+            };
+            let target = target.map_err(|e| {
+                InitFailure::system(
+                    format_args!("error mounting \"{from}\" to rootfs at \"{to}\": create mountpoint"),
+                    &e,
+                )
+            })?;
+            change_attributes(&mount, plan).map_err(fail)?;
+            attach(&mount, target).map_err(fail)
+        }
+        Source::Filesystem { kind, device, options } => {
+            let fail = |e: io::Error| {
+                InitFailure::system(format_args!("error mounting \"{device}\" to rootfs at \"{to}\""), &e)
+            };
+            let target = if matches!(kind.as_str(), "proc" | "sysfs") || plan.destination == Path::new("/dev")
+            {
+                directory_without_links(root, &plan.destination)
+            } else {
+                root.make_directories(&plan.destination, 0o755)
+            };
+            let target = target.map_err(fail)?;
+            let mount = new_filesystem(plan, kind, device, options, target.as_fd()).map_err(fail)?;
+            if kind == "tmpfs" && plan.destination == Path::new("/dev") {
+                devices::populate(mount.as_fd())?;
+                devices::make_directory(mount.as_fd(), "pts").map_err(fail)?;
+                devices::make_directory(mount.as_fd(), "shm").map_err(fail)?;
+            }
+            let changes = MountPlan { attributes: Attributes::NONE, ..plan.clone() };
+            change_attributes(&mount, &changes).map_err(fail)?;
+            attach(&mount, target).map_err(fail)
+        }
+        Source::Cgroup => {
+            let fail = |e: io::Error| {
+                InitFailure::system(format_args!("error mounting \"cgroup\" to rootfs at \"{to}\""), &e)
+            };
+            let target = root.make_directories(&plan.destination, 0o755).map_err(fail)?;
+            view.mount(target.as_fd(), plan.attributes).map_err(fail)
+        }
+    }
+}
+
+/// Opens the directory `path` beneath `root`, making it when it is missing; a link anywhere in it is refused.
+fn directory_without_links(root: Root<'_>, path: &Path) -> io::Result<OwnedFd> {
+    let found = match root.locate_without_links(path) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
+            root.make_directories(path, 0o755)?;
+            root.locate_without_links(path)?
+        }
+        other => other?,
+    };
+    match kind_of(&found)? {
+        FileType::Directory => Ok(found),
+        _ => Err(io::Error::from_raw_os_error(libc::ENOTDIR)),
+    }
+}
+
+fn new_filesystem(
+    plan: &MountPlan,
+    kind: &str,
+    device: &str,
+    options: &[(String, Option<String>)],
+    target: BorrowedFd<'_>,
+) -> io::Result<OwnedFd> {
+    let filesystem = Filesystem::open(kind)?;
+    if !device.is_empty() {
+        filesystem.set("source", device)?;
+    }
+    for (key, value) in options {
+        match value {
+            Some(value) => filesystem.set(key, value)?,
+            None => filesystem.flag(key)?,
+        };
+    }
+    if kind == "tmpfs" && !options.iter().any(|(key, _)| key == "mode") {
+        // A tmpfs without a mode looks like the directory it covers.
+        let mode = rustix::fs::fstat(target)?.st_mode & 0o7777;
+        filesystem.set("mode", &format!("{mode:o}"))?;
+    }
+    let attributes = if late_readonly(plan) {
+        Attributes(plan.attributes.0 & !Attributes::RDONLY.0)
+    } else {
+        plan.attributes
+    };
+    filesystem.mount(attributes)
+}
+
+fn change_attributes(mount: &OwnedFd, plan: &MountPlan) -> io::Result<()> {
+    let (set, clear) = (plan.attributes, plan.cleared);
+    if set != Attributes::NONE || clear != Attributes::NONE {
+        set_attributes(mount, &Change { set, clear, ..Change::default() }, Extent::One)?;
+    }
+    let (set, clear) = (plan.tree_attributes, plan.tree_cleared);
+    if set != Attributes::NONE || clear != Attributes::NONE {
+        set_attributes(mount, &Change { set, clear, ..Change::default() }, Extent::Tree)?;
+    }
+    for &(propagation, extent) in &plan.propagation {
+        set_attributes(mount, &Change { propagation: Some(propagation), ..Change::default() }, extent)?;
+    }
+    Ok(())
+}
+
+/// Mounts `path` on itself, read-only. A path that does not exist needs no protection.
+fn make_readonly(root: Root<'_>, path: &Path) -> io::Result<()> {
+    let Some(target) = existing(root, path)? else { return Ok(()) };
+    let mount = clone_tree(&target, Extent::Tree)?;
+    set_attributes(&mount, &Change { set: Attributes::RDONLY, ..Change::default() }, Extent::Tree)?;
+    attach(mount, target)
+}
+
+/// Covers files with the null device and directories with one empty read-only tmpfs.
+fn mask_all(root: Root<'_>, paths: &[PathBuf]) -> Result<(), InitFailure> {
+    let mut null: Option<OwnedFd> = None;
+    let mut empty: Option<OwnedFd> = None;
+    for path in paths {
+        let fail = |e: io::Error| InitFailure::system(format_args!("can't mask path {path:?}"), &e);
+        let Some(target) = existing(root, path).map_err(fail)? else { continue };
+        if kind_of(&target).map_err(fail)? == FileType::Directory {
+            let cover = match &empty {
+                Some(first) => clone_tree(first, Extent::One).map_err(fail)?,
+                None => empty_directory().map_err(fail)?,
+            };
+            attach(&cover, target).map_err(fail)?;
+            empty.get_or_insert(cover);
+        } else {
+            let source = match &null {
+                Some(fd) => fd,
+                None => null.insert(devices::host_null().map_err(fail)?),
+            };
+            attach(clone_tree(source, Extent::One).map_err(fail)?, target).map_err(fail)?;
+        }
+    }
+    Ok(())
+}
+
+fn empty_directory() -> io::Result<OwnedFd> {
+    let filesystem = Filesystem::open("tmpfs")?;
+    filesystem.set("source", "tmpfs")?.set("nr_blocks", "1")?.set("nr_inodes", "1")?;
+    filesystem.mount(Attributes::RDONLY | Attributes::NOSUID | Attributes::NODEV | Attributes::NOEXEC)
+}
+
+fn existing(root: Root<'_>, path: &Path) -> io::Result<Option<OwnedFd>> {
+    match root.locate(path) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
