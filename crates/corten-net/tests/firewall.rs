@@ -28,9 +28,14 @@ fn the_kernel_takes_every_plan_and_its_undoing() {
     }
     let ((), ()) = Namespace::create(|_| {
         let firewall = Firewall::open("corten-test").unwrap();
-        let rules = BridgeRules { masquerade: true, internal: true, icc: false };
-        firewall.add_bridge("br0", rules).unwrap();
-        firewall.add_bridge("br0", rules).unwrap();
+        let rules = BridgeRules {
+            masquerade: true,
+            internal: true,
+            icc: false,
+            subnets: vec!["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()],
+        };
+        firewall.add_bridge("br0", rules.clone()).unwrap();
+        firewall.add_bridge("br0", rules.clone()).unwrap();
         let ports = [
             port("0.0.0.0", 8080, "172.17.0.2:80"),
             port("127.0.0.1", 8081, "172.17.0.2:81"),

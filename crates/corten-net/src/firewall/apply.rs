@@ -44,6 +44,7 @@ impl Firewall {
 
     /// Adds a bridge.
     pub fn add_bridge(&self, name: &str, bridge: BridgeRules) -> Result<(), FirewallError> {
+        let plan = plan_bridge(&self.table, name, &bridge);
         self.change(
             |rules| {
                 rules.bridges.insert(name.to_owned(), bridge);
@@ -51,19 +52,19 @@ impl Firewall {
             |rules| {
                 rules.bridges.remove(name);
             },
-            plan_bridge(&self.table, name, bridge),
+            plan,
         )
     }
 
     /// Removes a bridge.
     pub fn remove_bridge(&self, name: &str) -> Result<(), FirewallError> {
-        let Some(bridge) = self.rules.lock().bridges.get(name).copied() else { return Ok(()) };
+        let Some(bridge) = self.rules.lock().bridges.get(name).cloned() else { return Ok(()) };
         self.change(
             |rules| {
                 rules.bridges.remove(name);
             },
             |_| {},
-            plan_bridge(&self.table, name, bridge).undo(),
+            plan_bridge(&self.table, name, &bridge).undo(),
         )
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use corten_sys::nft::{BaseChain, Element, Field, Hook, SetSpec, Transaction, Verdict};
+use ipnet::IpNet;
 
 use super::rule::{Action, Match, Membership, Rule};
 use super::rules::{BridgeRules, PublishedPort, Rules};
@@ -15,6 +16,8 @@ const INTERNAL: &str = "internal";
 const QUIET: &str = "quiet";
 const PORTS4: &str = "ports4";
 const PORTS6: &str = "ports6";
+const OWN4: &str = "own4";
+const OWN6: &str = "own6";
 const ANY4: &str = "any4";
 const ANY6: &str = "any6";
 
@@ -46,6 +49,7 @@ struct Entry {
 fn sets() -> Vec<SetSpec> {
     const NAME: &[Field] = &[Field::INTERFACE];
     let set = |name, key| SetSpec { name, key, value: &[], ranges: false };
+    let ranges = |name, key| SetSpec { name, key, value: &[], ranges: true };
     let map = |name, key, value| SetSpec { name, key, value, ranges: false };
     vec![
         set(BRIDGES, NAME),
@@ -53,6 +57,8 @@ fn sets() -> Vec<SetSpec> {
         set(OUTBOUND, NAME),
         set(INTERNAL, NAME),
         set(QUIET, NAME),
+        ranges(OWN4, &[Field::IPV4, Field::INTERFACE]),
+        ranges(OWN6, &[Field::IPV6, Field::INTERFACE]),
         map(PORTS4, &[Field::PROTOCOL, Field::IPV4, Field::PORT], &[Field::IPV4, Field::PORT]),
         map(PORTS6, &[Field::PROTOCOL, Field::IPV6, Field::PORT], &[Field::IPV6, Field::PORT]),
         map(ANY4, &[Field::PROTOCOL, Field::PORT], &[Field::IPV4, Field::PORT]),
@@ -90,7 +96,7 @@ fn chains() -> Vec<(&'static str, Option<BaseChain>, Vec<Rule>)> {
                 when(&[], publish(false, PORTS4, true)),
                 when(&[Match::ToThisHost], publish(false, ANY4, false)),
                 when(&[], publish(true, PORTS6, true)),
-                when(&[Match::ToThisHost], publish(true, ANY6, false)),
+                when(&[Match::ToThisHost, Match::NotLoopback6], publish(true, ANY6, false)),
             ],
         ),
         (
@@ -120,7 +126,11 @@ fn chains() -> Vec<(&'static str, Option<BaseChain>, Vec<Rule>)> {
             base("nat", Hook::Postrouting, 100),
             vec![
                 when(&[Match::SourceLoopback, Match::InterfaceOut(BRIDGES)], Action::Masquerade),
-                when(&[Match::Redirected, Match::Interfaces(PAIRS, Membership::In)], Action::Masquerade),
+                when(
+                    &[Match::Redirected, Match::SourceAndOut { ipv6: false, set: OWN4 }],
+                    Action::Masquerade,
+                ),
+                when(&[Match::Redirected, Match::SourceAndOut { ipv6: true, set: OWN6 }], Action::Masquerade),
                 when(
                     &[Match::InterfaceIn(OUTBOUND), Match::Interfaces(PAIRS, Membership::NotIn)],
                     Action::Masquerade,
@@ -139,14 +149,14 @@ pub fn plan_all(table: &str, rules: &Rules) -> Plan {
         steps.extend(list.into_iter().map(|rule| Step::Rule(name, rule)));
     }
     for (name, bridge) in &rules.bridges {
-        steps.extend(bridge_steps(name, *bridge));
+        steps.extend(bridge_steps(name, bridge));
     }
     steps.extend(port_steps(rules.ports.iter()));
     Plan { table: table.to_owned(), steps }
 }
 
 /// Adds a bridge.
-pub fn plan_bridge(table: &str, name: &str, rules: BridgeRules) -> Plan {
+pub fn plan_bridge(table: &str, name: &str, rules: &BridgeRules) -> Plan {
     Plan { table: table.to_owned(), steps: bridge_steps(name, rules) }
 }
 
@@ -155,7 +165,7 @@ pub fn plan_ports(table: &str, ports: &[PublishedPort]) -> Plan {
     Plan { table: table.to_owned(), steps: port_steps(ports.iter()) }
 }
 
-fn bridge_steps(name: &str, rules: BridgeRules) -> Vec<Step> {
+fn bridge_steps(name: &str, rules: &BridgeRules) -> Vec<Step> {
     let mut key = name.as_bytes().to_vec();
     key.resize(16, 0);
     let entry = |key: Vec<u8>, text: String| Entry {
@@ -174,6 +184,13 @@ fn bridge_steps(name: &str, rules: BridgeRules) -> Vec<Step> {
         if wanted {
             steps.push(Step::Add(set, one()));
         }
+    }
+    for net in &rules.subnets {
+        let set = if matches!(net, IpNet::V4(_)) { OWN4 } else { OWN6 };
+        let bound = |address| [octets(address), key.clone()].concat();
+        let mut own = entry(bound(net.network()), format!("{net} . \"{name}\""));
+        own.element.key_end = Some(bound(net.broadcast()));
+        steps.push(Step::Add(set, vec![own]));
     }
     steps
 }
@@ -271,7 +288,13 @@ impl fmt::Display for Plan {
                     } else {
                         ("map", format!(" : {}", types(spec.value)))
                     };
-                    writeln!(f, "add {word} {table} {} {{ type {}{value}; }}", spec.name, types(spec.key))?;
+                    let flags = if spec.ranges { " flags interval;" } else { "" };
+                    writeln!(
+                        f,
+                        "add {word} {table} {} {{ type {}{value};{flags} }}",
+                        spec.name,
+                        types(spec.key)
+                    )?;
                 }
                 Step::Chain(name, None) => writeln!(f, "add chain {table} {name}")?,
                 Step::Chain(name, Some(BaseChain { kind, hook, priority })) => {
@@ -325,8 +348,24 @@ mod tests {
     #[test]
     fn the_whole_table_prints_as_expected() {
         let mut rules = Rules::default();
-        rules.bridges.insert("corten0".into(), BridgeRules { masquerade: true, internal: false, icc: true });
-        rules.bridges.insert("br-0".into(), BridgeRules { masquerade: false, internal: true, icc: false });
+        rules.bridges.insert(
+            "corten0".into(),
+            BridgeRules {
+                masquerade: true,
+                internal: false,
+                icc: true,
+                subnets: vec!["172.17.0.0/16".parse().unwrap()],
+            },
+        );
+        rules.bridges.insert(
+            "br-0".into(),
+            BridgeRules {
+                masquerade: false,
+                internal: true,
+                icc: false,
+                subnets: vec!["fd00::/64".parse().unwrap()],
+            },
+        );
         rules.ports.extend(ports());
         let expected = include_str!("../../testdata/firewall/whole.nft");
         assert_eq!(plan_all("corten", &rules).to_string(), expected);

@@ -13,6 +13,8 @@ pub(super) enum Match {
     InterfaceOut(&'static str),
     /// The pair of both is in this set.
     Interfaces(&'static str, Membership),
+    /// The pair of source address and interface it leaves by is in this set.
+    SourceAndOut { ipv6: bool, set: &'static str },
     /// Source in 127.0.0.0/8.
     SourceLoopback,
     /// Destination in 127.0.0.0/8.
@@ -23,6 +25,8 @@ pub(super) enum Match {
     Redirected,
     /// The destination is an address of this host.
     ToThisHost,
+    /// The destination is not `::1`, which no rule can lead off this host.
+    NotLoopback6,
 }
 
 /// In a set or not.
@@ -124,6 +128,14 @@ impl Match {
                 let invert = *membership == Membership::NotIn;
                 list.push(Expression::InSet { register: 0, set: (*set).to_owned(), invert });
             }
+            Self::SourceAndOut { ipv6, set } => {
+                let (number, offset, length) =
+                    if *ipv6 { (NFPROTO_IPV6, 8, 16) } else { (NFPROTO_IPV4, 12, 4) };
+                family(list, number);
+                list.push(Expression::Network { offset, length, to: 0 });
+                list.push(Expression::Meta { key: MetaKey::OifName, to: length / 4 });
+                list.push(Expression::InSet { register: 0, set: (*set).to_owned(), invert: false });
+            }
             Self::SourceLoopback => loopback(list, 12),
             Self::DestinationLoopback => loopback(list, 16),
             // NF_CT_STATE_BIT: established 1 << 1, related 1 << 2.
@@ -134,6 +146,12 @@ impl Match {
                 list.push(Expression::DestinationType { to: 0 });
                 // RTN_LOCAL
                 list.push(equal(0, 2_u32.to_ne_bytes().to_vec()));
+            }
+            Self::NotLoopback6 => {
+                family(list, NFPROTO_IPV6);
+                list.push(Expression::Network { offset: 24, length: 16, to: 0 });
+                let value = std::net::Ipv6Addr::LOCALHOST.octets().to_vec();
+                list.push(Expression::Compare { register: 0, comparison: Comparison::NotEqual, value });
             }
         }
     }
@@ -146,11 +164,15 @@ impl fmt::Display for Match {
             Self::InterfaceOut(set) => write!(f, "oifname @{set}"),
             Self::Interfaces(set, Membership::In) => write!(f, "iifname . oifname @{set}"),
             Self::Interfaces(set, Membership::NotIn) => write!(f, "iifname . oifname != @{set}"),
+            Self::SourceAndOut { ipv6, set } => {
+                write!(f, "{} saddr . oifname @{set}", if *ipv6 { "ip6" } else { "ip" })
+            }
             Self::SourceLoopback => f.write_str("ip saddr 127.0.0.0/8"),
             Self::DestinationLoopback => f.write_str("ip daddr 127.0.0.0/8"),
             Self::Known => f.write_str("ct state established,related"),
             Self::Redirected => f.write_str("ct status dnat"),
             Self::ToThisHost => f.write_str("fib daddr type local"),
+            Self::NotLoopback6 => f.write_str("ip6 daddr != ::1"),
         }
     }
 }

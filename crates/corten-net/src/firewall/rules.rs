@@ -3,6 +3,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use ipnet::IpNet;
+
 /// A transport protocol that ports can be published for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
@@ -54,7 +56,7 @@ impl FromStr for Protocol {
 }
 
 /// What the firewall does for one bridge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeRules {
     /// What leaves this host from it gets this host's address.
     pub masquerade: bool,
@@ -62,6 +64,8 @@ pub struct BridgeRules {
     pub internal: bool,
     /// Its containers may talk to each other.
     pub icc: bool,
+    /// Its subnets.
+    pub subnets: Vec<IpNet>,
 }
 
 /// A port of this host that leads to a container.

@@ -70,6 +70,15 @@ pub struct Route {
     pub index: u32,
 }
 
+/// How a port of a bridge behaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortOptions {
+    /// It reaches only the bridge itself and ports that are not isolated.
+    pub isolated: bool,
+    /// Packets may leave by the port they came in by.
+    pub hairpin: bool,
+}
+
 /// A bridge to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct NewBridge<'a> {
@@ -167,16 +176,19 @@ impl Batch {
         });
     }
 
-    /// Names whose an interface is. `isolated` bridge ports reach only the bridge itself, not each other.
-    pub fn mark_port(&mut self, name: &str, alias: &str, isolated: bool) {
+    /// Names whose a bridge's port is, and how it behaves.
+    pub fn mark_port(&mut self, name: &str, alias: &str, port: PortOptions) {
         self.request(format!("mark interface {name}"), NEWLINK, 0, &ifinfomsg(0, 0, 0), |a| {
             a.text(libc::IFLA_IFNAME, name);
             a.text(libc::IFLA_IFALIAS, alias);
-            if isolated {
+            if port.isolated || port.hairpin {
                 a.nest(libc::IFLA_LINKINFO, |info| {
                     info.text(libc::IFLA_INFO_SLAVE_KIND, "bridge");
-                    // IFLA_BRPORT_ISOLATED
-                    info.nest(libc::IFLA_INFO_SLAVE_DATA, |data| data.bytes(33, &[1]));
+                    info.nest(libc::IFLA_INFO_SLAVE_DATA, |data| {
+                        // IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED
+                        data.bytes(4, &[u8::from(port.hairpin)]);
+                        data.bytes(33, &[u8::from(port.isolated)]);
+                    });
                 });
             }
         });
