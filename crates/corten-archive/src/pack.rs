@@ -131,10 +131,8 @@ impl<'a> Packer<'a> {
             let (parent, name) = split(path);
             let hidden = [b".wh.", name].concat();
             let path = if parent.is_empty() { hidden } else { [parent, b"/", &hidden].concat() };
-            let mut entry = describe(path, EntryKind::File, &stat);
-            entry.mode = 0;
-            entry.size = 0;
-            return self.append(&entry, &mut std::io::empty());
+            // When it was hidden is nobody's business: the same changes give the same bytes.
+            return self.append(&Entry::new(path, EntryKind::File, 0), &mut std::io::empty());
         }
         let device = |stat: &Stat| (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -185,9 +183,7 @@ impl<'a> Packer<'a> {
                 entry.path.push(b'/');
                 self.append(&entry, &mut std::io::empty())?;
                 if self.form == Form::Layer && xattr::is_opaque(&child) {
-                    let mut opaque = describe([path, b"/.wh..wh..opq"].concat(), EntryKind::File, &stat);
-                    opaque.mode = 0;
-                    opaque.size = 0;
+                    let opaque = Entry::new([path, b"/.wh..wh..opq"].concat(), EntryKind::File, 0);
                     self.append(&opaque, &mut std::io::empty())?;
                 }
                 self.contents(&child, path, depth + 1)

@@ -84,7 +84,7 @@ fn value(path: &str, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
 /// Whether a directory hides what lies below it.
 pub(crate) fn is_opaque(fd: impl AsFd) -> bool {
     let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
-    matches!(rustix::fs::getxattr(path, OPAQUE, &mut [0_u8; 2]), Ok(1))
-        && value(&format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()), OPAQUE.as_bytes())
-            .is_ok_and(|value| value.as_deref() == Some(b"y"))
+    let mut value = [0_u8; 2];
+    let length = rustix::fs::getxattr(path, OPAQUE, value.as_mut_slice());
+    length == Ok(1) && value[0] == b'y'
 }

@@ -6,7 +6,7 @@
 //! content/blobs/sha256/<hex>    complete and verified, never changed
 //! content/ingest/<random>       on its way in; of no value after a restart
 //! snapshots/<n>/fs              a layer's tree, or the upper directory of a container
-//! snapshots/empty               a tree with nothing in it, the bottom of images without layers
+//! snapshots/init                the bottom of every container: the places its mounts go to
 //! snapshots/<n>/work            overlay's own directory beside an upper one
 //! trash/<random>                on its way out
 //! ```
@@ -65,8 +65,8 @@ impl Layout {
         self.snapshot(dir).join("work")
     }
 
-    pub(crate) fn empty(&self) -> PathBuf {
-        self.snapshots().join("empty")
+    pub(crate) fn init(&self) -> PathBuf {
+        self.snapshots().join("init")
     }
 
     pub(crate) fn trash(&self) -> PathBuf {

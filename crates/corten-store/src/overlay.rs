@@ -30,20 +30,13 @@ pub(crate) struct Writable<'a> {
 /// Longest value `fsconfig(2)` takes as a string, without its end.
 const VALUE_MAX: usize = 255;
 
-/// An overlay of the trees `lower` (top first, at least one), writable where there is an upper directory. A read-only
-/// overlay needs two trees: `empty` lies beneath all of them.
-pub(crate) fn mount(
-    lower: &[impl AsRef<Path>],
-    empty: &Path,
-    writable: Option<Writable<'_>>,
-) -> Result<OwnedFd, Errno> {
+/// An overlay of the trees `lower` (top first), writable where there is an upper directory. At least one tree, and at
+/// least two where there is none.
+pub(crate) fn mount(lower: &[impl AsRef<Path>], writable: Option<Writable<'_>>) -> Result<OwnedFd, Errno> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&context, "source", "overlay")?;
     for tree in lower {
         set_directory(&context, "lowerdir+", tree.as_ref())?;
-    }
-    if lower.len() + usize::from(writable.is_some()) < 2 {
-        set_directory(&context, "lowerdir+", empty)?;
     }
     if let Some(writable) = &writable {
         set_directory(&context, "upperdir", writable.upper)?;

@@ -4,6 +4,10 @@
 //!   prepare(key, chain) ──> snapshots/<n>/{fs,work} + row ──> mount ──> …writes… ──> remove(key) ──> trash
 //! ```
 //!
+//! At the bottom of every container lies one tree of ours, with the files and directories that a container's mounts go
+//! to (`/proc`, `/etc/hosts`, …). What an image has itself lies above it and is what is seen; so these places never show
+//! up as something the container has changed.
+//!
 //! A snapshot's row is written without a sync: it is made durable by the next durable change, which is the record of
 //! the container it belongs to. A tree without a row is rubbish and goes to the trash when the store is opened; a row
 //! whose tree was lost with the machine gets an empty one.
@@ -99,11 +103,10 @@ pub struct Snapshots {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     key: String,
-    /// Top first, never empty.
+    /// Top first, the mount points last.
     lower: Vec<PathBuf>,
     upper: PathBuf,
     work: PathBuf,
-    empty: PathBuf,
 }
 
 impl Snapshot {
@@ -130,7 +133,7 @@ impl Snapshot {
     /// Mounts it, attached nowhere. Only one mount of a snapshot may exist at a time.
     pub fn mount(&self, sync: Sync) -> Result<OwnedFd, SnapshotError> {
         let writable = Writable { upper: &self.upper, work: &self.work, sync };
-        overlay::mount(&self.lower, &self.empty, Some(writable)).map_err(|errno| SnapshotError::Mount {
+        overlay::mount(&self.lower, Some(writable)).map_err(|errno| SnapshotError::Mount {
             key: self.key.clone(),
             layers: self.lower.len(),
             source: errno.into(),
@@ -242,20 +245,9 @@ impl Snapshots {
 
     fn describe(&self, key: &str, row: &SnapshotRow) -> Result<Snapshot, SnapshotError> {
         let layout = &self.shared.layout;
-        let lower = match row.parent {
-            None => vec![layout.empty()],
-            Some(chain) => {
-                let dirs = self.shared.state.read().trees(&chain).ok_or(SnapshotError::Parent { chain })?;
-                dirs.into_iter().map(|dir| layout.tree(dir)).collect()
-            }
-        };
-        Ok(Snapshot {
-            key: key.into(),
-            lower,
-            upper: layout.tree(row.dir),
-            work: layout.work(row.dir),
-            empty: layout.empty(),
-        })
+        let mut lower = self.trees(row.parent.as_ref())?;
+        lower.push(layout.init());
+        Ok(Snapshot { key: key.into(), lower, upper: layout.tree(row.dir), work: layout.work(row.dir) })
     }
 
     /// Removes a writable snapshot. Its mounts must be gone. The answer comes before the files are deleted.
@@ -279,20 +271,23 @@ impl Snapshots {
 
     /// Mounts the layers of a chain, read-only and attached nowhere.
     pub fn view(&self, chain: Option<&Digest>) -> Result<OwnedFd, SnapshotError> {
-        let layout = &self.shared.layout;
-        let lower = match chain {
-            None => vec![layout.empty()],
-            Some(chain) => {
-                let dirs =
-                    self.shared.state.read().trees(chain).ok_or(SnapshotError::Parent { chain: *chain })?;
-                dirs.into_iter().map(|dir| layout.tree(dir)).collect()
-            }
-        };
-        overlay::mount(&lower, &layout.empty(), None).map_err(|errno| SnapshotError::Mount {
+        let mut lower = self.trees(chain)?;
+        // A read-only overlay wants two trees.
+        while lower.len() < 2 {
+            lower.push(self.shared.layout.init().join("proc"));
+        }
+        overlay::mount(&lower, None).map_err(|errno| SnapshotError::Mount {
             key: chain.map_or_else(|| "scratch".into(), ToString::to_string),
             layers: lower.len(),
             source: errno.into(),
         })
+    }
+
+    /// The trees of a chain, top first.
+    fn trees(&self, chain: Option<&Digest>) -> Result<Vec<PathBuf>, SnapshotError> {
+        let Some(chain) = chain else { return Ok(Vec::new()) };
+        let dirs = self.shared.state.read().trees(chain).ok_or(SnapshotError::Parent { chain: *chain })?;
+        Ok(dirs.into_iter().map(|dir| self.shared.layout.tree(dir)).collect())
     }
 
     /// The space a container has written. Walks its upper directory.

@@ -148,7 +148,7 @@ pub(crate) fn now() -> i64 {
 
 fn make_directories(layout: &Layout) -> Result<(), OpenError> {
     let private = [layout.root().to_owned(), layout.blobs(), layout.ingest(), layout.trash()];
-    for path in private.iter().chain([&layout.snapshots(), &layout.empty()]) {
+    for path in private.iter().chain([&layout.snapshots()]) {
         std::fs::create_dir_all(path).map_err(|source| OpenError::Io {
             operation: "create",
             path: path.clone(),
@@ -161,7 +161,6 @@ fn make_directories(layout: &Layout) -> Result<(), OpenError> {
         (layout.root().join("content"), 0o700),
         (layout.trash(), 0o700),
         (layout.snapshots(), 0o711),
-        (layout.empty(), 0o755),
     ] {
         rustix::fs::chmod(&path, Mode::from_raw_mode(mode)).map_err(|errno| OpenError::Io {
             operation: "set the mode of",
@@ -170,7 +169,34 @@ fn make_directories(layout: &Layout) -> Result<(), OpenError> {
         })?;
     }
     spread_directories(&layout.snapshots());
-    Ok(())
+    make_mount_points(&layout.init())
+}
+
+/// Makes the tree that lies at the bottom of every container, as far as it is not there.
+fn make_mount_points(root: &Path) -> Result<(), OpenError> {
+    const DIRECTORIES: [&str; 7] = ["", "dev", "dev/pts", "dev/shm", "etc", "proc", "sys"];
+    const FILES: [&str; 5] = [".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"];
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |errno: rustix::io::Errno| OpenError::Io { operation: "create", path, source: errno.into() }
+    };
+    let unless_there = |made: rustix::io::Result<()>| match made {
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        made => made,
+    };
+    for name in DIRECTORIES {
+        let path = root.join(name);
+        unless_there(rustix::fs::mkdir(&path, Mode::empty())).map_err(failed(&path))?;
+        rustix::fs::chmod(&path, Mode::from_raw_mode(0o755)).map_err(failed(&path))?;
+    }
+    for name in FILES {
+        let path = root.join(name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(failed(&path))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o755)).map_err(failed(&path))?;
+    }
+    let mtab = root.join("etc/mtab");
+    unless_there(rustix::fs::symlink("/proc/mounts", &mtab)).map_err(failed(&mtab))
 }
 
 /// On ext4, spreads the directories beneath `path` over the block groups: creating files where others were deleted a
@@ -236,7 +262,7 @@ fn reconcile(shared: &Arc<Shared>) -> Result<(), OpenError> {
                 Some(dir) => {
                     trees.insert(dir);
                 }
-                None if layout.snapshots().join(&name) == layout.empty() => {}
+                None if layout.snapshots().join(&name) == layout.init() => {}
                 None => trash::discard(shared, &layout.snapshots().join(name)),
             }
         }
