@@ -14,3 +14,6 @@ pub mod descriptor;
 pub mod endpoint;
 pub mod filters;
 pub mod network;
+pub mod events;
+pub mod volume;
+pub mod system;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use corten_store::{DatabaseError, Durability, Records};
+use corten_store::{DatabaseError, Durability, Records, Store};
 use corten_types::{ErrorKind, Kind};
 
 use crate::build::Builds;
@@ -21,6 +21,8 @@ pub struct Engine {
     pub paths: Arc<Paths>,
     /// Records of the running machine; never synced.
     pub runtime: Records,
+    /// Content, images, snapshots and durable records.
+    pub store: Store,
     /// The daemon as such.
     pub system: System,
     /// What happened, for whoever listens.
@@ -50,6 +52,12 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
+    /// Content, images and snapshots do not open.
+    #[error(transparent)]
+    Store(#[from] corten_store::OpenError),
+    /// The volumes cannot be read.
+    #[error(transparent)]
+    Volumes(#[from] crate::volume::VolumeError),
     /// A database does not open.
     #[error("cannot open the database {path}")]
     Database {
@@ -76,15 +84,18 @@ impl Engine {
         let runtime_path = paths.runtime_database();
         let runtime = Records::open(&runtime_path, Durability::None)
             .map_err(|source| OpenError::Database { path: runtime_path, source })?;
+        let store = Store::open(&paths.data_root).await?;
         let events = Arc::new(Events::new());
+        let volumes = Volumes::open(store.records().clone(), &paths.data_root, events.clone())?;
         Ok(Arc::new(Self {
             system: System::new(config.live.clone()),
             config,
             paths,
             runtime,
+            store,
             events,
             images: Arc::new(Images {}),
-            volumes: Arc::new(Volumes {}),
+            volumes: Arc::new(volumes),
             networks: Arc::new(Networks {}),
             containers: Arc::new(Containers {}),
             execs: Arc::new(Execs {}),

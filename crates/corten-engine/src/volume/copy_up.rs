@@ -14,7 +14,7 @@ use rustix::io::Errno;
 /// Whether anything was copied: not when the volume has content already.
 ///
 /// `from` is the folder in the container's root file system, `to` the volume's root. Blocking.
-pub fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<bool> {
+pub(super) fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<bool> {
     if !is_empty(to)? {
         return Ok(false);
     }
@@ -66,7 +66,12 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, links: &mut
             {
                 return Ok(rustix::fs::linkat(first, c"", to, name, AtFlags::EMPTY_PATH)?);
             }
-            let source = rustix::fs::openat(from, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let source = rustix::fs::openat(
+                from,
+                name,
+                OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let copy = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
             copy_content(&source, &copy, u64::try_from(stat.st_size).unwrap_or(0))?;
@@ -162,7 +167,10 @@ fn times_by_name(folder: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> io::Result
 
 fn times(stat: &Stat) -> Timestamps {
     let time = |seconds, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
-    Timestamps { last_access: time(stat.st_atime, stat.st_atime_nsec), last_modification: time(stat.st_mtime, stat.st_mtime_nsec) }
+    Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    }
 }
 
 #[cfg(test)]
@@ -192,10 +200,14 @@ mod tests {
         assert_eq!(std::fs::read(to.join("sub/file")).unwrap(), b"content");
         assert_eq!(std::fs::metadata(to.join("sub/file")).unwrap().mode() & 0o7777, 0o4751);
         assert_eq!(std::fs::metadata(&to).unwrap().mode() & 0o7777, 0o710);
-        assert_eq!(std::fs::metadata(to.join("again")).unwrap().ino(), std::fs::metadata(to.join("sub/file")).unwrap().ino());
+        assert_eq!(
+            std::fs::metadata(to.join("again")).unwrap().ino(),
+            std::fs::metadata(to.join("sub/file")).unwrap().ino()
+        );
         assert_eq!(std::fs::read_link(to.join("link")).unwrap().to_str(), Some("/etc/passwd"));
         assert_eq!(std::fs::metadata(to.join("big")).unwrap().len(), (3 << 20) + 1);
-        let (a, b) = (std::fs::metadata(from.join("big")).unwrap(), std::fs::metadata(to.join("big")).unwrap());
+        let (a, b) =
+            (std::fs::metadata(from.join("big")).unwrap(), std::fs::metadata(to.join("big")).unwrap());
         assert_eq!((a.mtime(), a.mtime_nsec()), (b.mtime(), b.mtime_nsec()));
 
         assert!(!copy_up(open(&from).as_fd(), open(&to).as_fd()).unwrap(), "the volume has content now");

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use corten_api::volume::Volume;
 use corten_store::Durability;
@@ -8,68 +9,85 @@ use corten_types::random_hex;
 use super::options::{check_name, check_options};
 use super::{ANONYMOUS_LABEL, Entry, KIND, Record, VolumeError, Volumes, make_folders, now};
 
-/// A volume to make.
+/// A volume that somebody wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NewVolume {
-    /// Its name; empty for an anonymous one.
+pub struct VolumeRequest {
+    /// Name; empty for a new anonymous one.
     pub name: String,
-    /// `local`, or empty for it.
+    /// Driver; empty for `local`.
     pub driver: String,
-    /// `type`, `device`, `o`.
-    pub options: Option<BTreeMap<String, String>>,
-    /// Labels.
-    pub labels: Option<BTreeMap<String, String>>,
+    /// Options of the driver (`type`, `device`, `o`), for a volume that is made now.
+    pub options: BTreeMap<String, String>,
+    /// Labels, for a volume that is made now.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A volume that a container has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acquired {
+    /// Name.
+    pub name: String,
+    /// Driver.
+    pub driver: String,
+    /// Its content on the host.
+    pub mountpoint: PathBuf,
+    /// It was made now.
+    pub created: bool,
 }
 
 impl Volumes {
     /// Makes a volume that outlives the machine's crash once this returns. One that exists is given as it is.
-    pub async fn create(&self, new: NewVolume) -> Result<Volume, VolumeError> {
-        self.make(new, None, Durability::Full).await
+    pub async fn create(&self, request: VolumeRequest) -> Result<Volume, VolumeError> {
+        let (name, _) = self.make(request, None, Durability::Full).await?;
+        self.inspect(&name)
     }
 
-    /// Makes a volume for a container, or takes the one that exists, and refers to it at once, so that no prune comes between.
+    /// Takes a volume for a container, making it if there is none of that name. It cannot be removed until [`Self::release`].
     ///
-    /// It becomes durable with the container's own record.
-    pub async fn ensure(&self, new: NewVolume, container: &str) -> Result<Volume, VolumeError> {
-        self.make(new, Some(container), Durability::None).await
+    /// A volume made here becomes durable with the container's own record.
+    pub async fn acquire(&self, request: &VolumeRequest, container: &str) -> Result<Acquired, VolumeError> {
+        let (name, created) = self.make(request.clone(), Some(container), Durability::None).await?;
+        Ok(Acquired { mountpoint: self.data(&name), driver: "local".into(), name, created })
     }
 
-    async fn make(&self, new: NewVolume, user: Option<&str>, durability: Durability) -> Result<Volume, VolumeError> {
-        let (name, record) = plan(new)?;
-        let mut entries = self.entries.write().await;
-        let is_new = !entries.contains_key(&name);
-        if is_new {
-            let value = serde_json::to_vec(&record).unwrap_or_default();
-            let put = Change::Put { kind: KIND, id: name.clone(), value };
-            let database = |source| VolumeError::Database { name: name.clone(), source };
-            self.records.batch_with(durability, vec![put]).await.map_err(database)?;
-            if let Err(source) = make_folders(&self.root.join(&name)) {
-                // What could not be made is not remembered either; if that fails too, the next start makes the folder.
-                let _ = self.records.delete(KIND, &name).await;
-                return Err(VolumeError::Storage { name, operation: "create", source });
-            }
+    /// The volume's name, and whether it was made now. `user` is noted before anyone could remove it again.
+    async fn make(
+        &self,
+        request: VolumeRequest,
+        user: Option<&str>,
+        durability: Durability,
+    ) -> Result<(String, bool), VolumeError> {
+        let (name, record) = plan(request)?;
+        let _changing = self.changes.lock().await;
+        if let Some(entry) = self.entries.lock().get_mut(&name) {
+            entry.users.extend(user.map(str::to_owned));
+            return Ok((name, false));
         }
-        let entry = entries.entry(name.clone()).or_insert_with(|| Entry::new(record));
-        if let Some(user) = user {
-            entry.users.insert(user.to_owned());
+        let value = serde_json::to_vec(&record).unwrap_or_default();
+        let put = Change::Put { kind: KIND, id: name.clone(), value };
+        let database = |source| VolumeError::Database { name: name.clone(), source };
+        self.records.batch_with(durability, vec![put]).await.map_err(database)?;
+        if let Err(source) = make_folders(&self.root.join(&name)) {
+            // What could not be made is not remembered either; if that fails too, the next start makes the folder.
+            let _ = self.records.delete(KIND, &name).await;
+            return Err(VolumeError::Storage { name, operation: "create", source });
         }
-        let volume = self.show(&name, entry);
-        drop(entries);
-        if is_new {
-            self.emit("create", &name, &[("driver", "local")]);
-        }
-        Ok(volume)
+        let mut entry = Entry::new(record);
+        entry.users.extend(user.map(str::to_owned));
+        self.entries.lock().insert(name.clone(), entry);
+        self.emit("create", &name, &[("driver", "local")]);
+        Ok((name, true))
     }
 }
 
 /// Checks a request, and names it when nobody did.
-fn plan(new: NewVolume) -> Result<(String, Record), VolumeError> {
-    let NewVolume { name, driver, options, mut labels } = new;
+fn plan(request: VolumeRequest) -> Result<(String, Record), VolumeError> {
+    let VolumeRequest { name, driver, options, mut labels } = request;
     if !matches!(driver.as_str(), "" | "local") {
         return Err(VolumeError::UnknownDriver { name, driver });
     }
     let name = if name.is_empty() {
-        labels.get_or_insert_default().insert(ANONYMOUS_LABEL.into(), String::new());
+        labels.insert(ANONYMOUS_LABEL.into(), String::new());
         random_hex(32)
     } else {
         match check_name(&name) {
@@ -77,8 +95,7 @@ fn plan(new: NewVolume) -> Result<(String, Record), VolumeError> {
             Err(reason) => return Err(VolumeError::BadName { name, reason }),
         }
     };
-    if let Some(options) = &options {
-        check_options(options).map_err(|reason| VolumeError::BadOption { name: name.clone(), reason })?;
-    }
-    Ok((name, Record { created_at: now(), labels, options }))
+    check_options(&options).map_err(|reason| VolumeError::BadOption { name: name.clone(), reason })?;
+    let some = |map: BTreeMap<String, String>| (!map.is_empty()).then_some(map);
+    Ok((name, Record { created_at: now(), labels: some(labels), options: some(options) }))
 }

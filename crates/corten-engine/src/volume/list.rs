@@ -9,7 +9,7 @@ use super::{Entry, VolumeError, Volumes};
 
 impl Volumes {
     /// The volumes that match, by name.
-    pub async fn list(&self, filters: &Filters) -> Result<Vec<Volume>, VolumeError> {
+    pub fn list(&self, filters: &Filters) -> Result<Vec<Volume>, VolumeError> {
         filters.only(&["dangling", "driver", "label", "name"])?;
         let dangling = filters.bool("dangling")?;
         let matches = |name: &str, entry: &Entry| {
@@ -18,16 +18,22 @@ impl Volumes {
                 && filters.labels("label", |key| entry.record.label(key))
                 && dangling.is_none_or(|wanted| entry.users.is_empty() == wanted)
         };
-        let entries = self.entries().await;
-        Ok(entries.iter().filter(|(name, entry)| matches(name, entry)).map(|(name, entry)| self.show(name, entry)).collect())
+        let entries = self.entries.lock();
+        Ok(entries
+            .iter()
+            .filter(|(name, entry)| matches(name, entry))
+            .map(|(name, entry)| self.show(name, entry))
+            .collect())
     }
 
     /// The volumes whose content is our own, with size and number of users.
     pub async fn usage(&self) -> Vec<Volume> {
         let mut volumes: Vec<Volume> = {
-            let entries = self.entries().await;
+            let entries = self.entries.lock();
             let plain = entries.iter().filter(|(_, entry)| entry.record.is_plain());
-            plain.map(|(name, entry)| Volume { usage_data: Some(entry.usage(-1)), ..self.show(name, entry) }).collect()
+            plain
+                .map(|(name, entry)| Volume { usage_data: Some(entry.usage(-1)), ..self.show(name, entry) })
+                .collect()
         };
         // One after another: a disk has nothing to gain from many readers, and nobody waits for this in a hurry.
         for volume in &mut volumes {
@@ -43,7 +49,8 @@ impl Volumes {
     pub(super) async fn size(&self, name: &str) -> Option<u64> {
         let data = self.data(name);
         let measured = tokio::task::spawn_blocking(move || {
-            let root = rustix::fs::open(&data, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            let root =
+                rustix::fs::open(&data, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
             let mut seen = BTreeSet::new();
             folder_size(root, &mut seen)
         });
@@ -63,7 +70,9 @@ fn folder_size(folder: OwnedFd, seen: &mut BTreeSet<(u64, u64)>) -> rustix::io::
                 continue;
             }
             // What vanishes meanwhile has no size.
-            let Ok(stat) = rustix::fs::statat(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let Ok(stat) = rustix::fs::statat(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) else {
+                continue;
+            };
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 if let Ok(inner) = rustix::fs::openat(folder.as_fd(), name, flags, Mode::empty()) {

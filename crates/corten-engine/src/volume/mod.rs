@@ -11,7 +11,8 @@
 //! than deleted: data is never thrown away because a database was lost.
 //!
 //! Which containers use a volume is known in memory only; containers say so again when their records are read
-//! ([`Volumes::acquire`]). Every change happens under one asynchronous lock, so creating, referring and pruning never race.
+//! ([`Volumes::restore`]). Making, referring and removing happen under one asynchronous lock, so that no prune comes between; lists and
+//! inspection read what is in memory and never wait for a disk.
 //!
 //! A volume with driver options (`type`, `device`, `o`) is a mount on `_data`, made when the first running container needs it
 //! ([`Volumes::mount`]) and undone with the last ([`Volumes::unmount`]).
@@ -33,13 +34,13 @@ use std::sync::Arc;
 
 use corten_api::volume::{UsageData, Volume};
 use corten_store::Records;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{RwLock, RwLockReadGuard};
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::events::Events;
 
-pub use copy_up::copy_up;
-pub use create::NewVolume;
+pub use create::{Acquired, VolumeRequest};
 pub use error::VolumeError;
 pub use remove::PruneReport;
 
@@ -57,7 +58,9 @@ pub struct Volumes {
     root: PathBuf,
     /// `data_root/trash`.
     trash: PathBuf,
-    entries: RwLock<BTreeMap<String, Entry>>,
+    entries: Mutex<BTreeMap<String, Entry>>,
+    /// Held by whoever makes, mounts or removes a volume.
+    changes: AsyncMutex<()>,
 }
 
 /// A volume and who has it.
@@ -83,73 +86,71 @@ impl Volumes {
     /// Reads the records and mends what a crash left.
     pub fn open(records: Records, data_root: &Path, events: Arc<Events>) -> Result<Self, VolumeError> {
         let (root, trash) = (data_root.join("volumes"), data_root.join("trash"));
-        let storage = |source: std::io::Error| VolumeError::Storage { name: String::new(), operation: "open", source };
+        let storage =
+            |source: std::io::Error| VolumeError::Storage { name: String::new(), operation: "open", source };
         for (folder, mode) in [(&root, 0o701), (&trash, 0o700)] {
             std::fs::DirBuilder::new().recursive(true).mode(mode).create(folder).map_err(storage)?;
         }
         let mut entries = BTreeMap::new();
-        for (name, value) in records.list(KIND).map_err(|source| VolumeError::Database { name: String::new(), source })? {
+        for (name, value) in
+            records.list(KIND).map_err(|source| VolumeError::Database { name: String::new(), source })?
+        {
             match serde_json::from_slice(&value) {
                 Ok(record) => {
                     entries.insert(name, Entry::new(record));
                 }
-                Err(error) => tracing::error!(volume = name, %error, "the record of a volume cannot be read; its folder is adopted"),
+                Err(error) => {
+                    tracing::error!(volume = name, %error, "the record of a volume cannot be read; its folder is adopted")
+                }
             }
         }
-        let volumes = Self { records, events, root, trash, entries: RwLock::new(BTreeMap::new()) };
-        volumes.adopt(&mut entries).map_err(storage)?;
-        *volumes.entries.try_write().expect("nobody else has it yet") = entries;
+        adopt(&root, &mut entries).map_err(storage)?;
+        let volumes =
+            Self { records, events, root, trash, entries: Mutex::new(entries), changes: AsyncMutex::new(()) };
         volumes.empty_trash();
         Ok(volumes)
     }
 
-    /// Makes missing folders, and takes folders without a record for volumes.
-    fn adopt(&self, entries: &mut BTreeMap<String, Entry>) -> std::io::Result<()> {
-        for name in entries.keys() {
-            make_folders(&self.root.join(name))?;
-        }
-        for folder in std::fs::read_dir(&self.root)? {
-            let folder = folder?;
-            let Ok(name) = folder.file_name().into_string() else { continue };
-            if entries.contains_key(&name) || options::check_name(&name).is_err() || !folder.file_type()?.is_dir() {
-                continue;
-            }
-            tracing::warn!(volume = name, "a volume without a record was adopted");
-            entries.insert(name, Entry::new(Record { created_at: now(), labels: None, options: None }));
-        }
-        Ok(())
-    }
-
     /// One volume.
-    pub async fn inspect(&self, name: &str) -> Result<Volume, VolumeError> {
-        let entries = self.entries.read().await;
+    pub fn inspect(&self, name: &str) -> Result<Volume, VolumeError> {
+        let entries = self.entries.lock();
         let entry = entries.get(name).ok_or_else(|| VolumeError::NotFound { name: name.to_owned() })?;
         Ok(self.show(name, entry))
     }
 
-    /// Notes that a container has this volume, and tells where its content lies. Repeating it changes nothing.
-    pub async fn acquire(&self, name: &str, container: &str) -> Result<PathBuf, VolumeError> {
-        let mut entries = self.entries.write().await;
-        let entry = entries.get_mut(name).ok_or_else(|| VolumeError::NotFound { name: name.to_owned() })?;
-        entry.users.insert(container.to_owned());
-        Ok(self.data(name))
+    /// After a start of the daemon: this container has these volumes.
+    pub fn restore(&self, container: &str, names: &[String]) {
+        let mut entries = self.entries.lock();
+        for name in names {
+            match entries.get_mut(name) {
+                Some(entry) => {
+                    entry.users.insert(container.to_owned());
+                }
+                None => {
+                    tracing::warn!(volume = name, container, "a container's volume does not exist any more")
+                }
+            }
+        }
     }
 
-    /// Notes that a container is gone: it has no volume any more, and nothing is mounted for it.
-    pub async fn release(&self, container: &str) {
+    /// The container is gone: its volumes are free again, and those in `remove` (its anonymous ones) are removed.
+    pub async fn release(&self, container: &str, remove: &[String]) {
         self.unmount(container).await;
-        for entry in self.entries.write().await.values_mut() {
+        for entry in self.entries.lock().values_mut() {
             entry.users.remove(container);
+        }
+        for name in remove {
+            match self.remove(name, true).await {
+                // Another container has it too: it goes with that one.
+                Ok(()) | Err(VolumeError::InUse { .. }) => {}
+                Err(error) => tracing::warn!(volume = name, %error, "an anonymous volume was not removed"),
+            }
         }
     }
 
     /// Where a volume's content lies.
     pub fn data(&self, name: &str) -> PathBuf {
         self.root.join(name).join("_data")
-    }
-
-    async fn entries(&self) -> RwLockReadGuard<'_, BTreeMap<String, Entry>> {
-        self.entries.read().await
     }
 
     fn show(&self, name: &str, entry: &Entry) -> Volume {
@@ -191,6 +192,24 @@ impl Record {
     fn is_plain(&self) -> bool {
         self.options.as_ref().is_none_or(BTreeMap::is_empty)
     }
+}
+
+/// Makes missing folders, and takes folders without a record for volumes.
+fn adopt(root: &Path, entries: &mut BTreeMap<String, Entry>) -> std::io::Result<()> {
+    for name in entries.keys() {
+        make_folders(&root.join(name))?;
+    }
+    for folder in std::fs::read_dir(root)? {
+        let folder = folder?;
+        let Ok(name) = folder.file_name().into_string() else { continue };
+        if entries.contains_key(&name) || options::check_name(&name).is_err() || !folder.file_type()?.is_dir()
+        {
+            continue;
+        }
+        tracing::warn!(volume = name, "a volume without a record was adopted");
+        entries.insert(name, Entry::new(Record { created_at: now(), labels: None, options: None }));
+    }
+    Ok(())
 }
 
 /// The folders of a volume: the outer one closed to everyone but root, the inner one as a container finds it.

@@ -22,8 +22,10 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
 
 /// Docker's words for options that the local driver refuses.
 pub(super) fn check_options(options: &BTreeMap<String, String>) -> Result<(), String> {
-    const NEEDS: [(&str, &[&str]); 3] = [("device", &["type"]), ("o", &["device", "type"]), ("type", &["device"])];
-    if let Some(unknown) = options.keys().find(|key| !["type", "o", "device", "size"].contains(&key.as_str())) {
+    const NEEDS: [(&str, &[&str]); 3] =
+        [("device", &["type"]), ("o", &["device", "type"]), ("type", &["device"])];
+    if let Some(unknown) = options.keys().find(|key| !["type", "o", "device", "size"].contains(&key.as_str()))
+    {
         return Err(format!("invalid option: {unknown:?}"));
     }
     if options.contains_key("size") {
@@ -67,7 +69,9 @@ impl MountPlan {
 
     /// The data as messages may show it.
     pub(super) fn shown_data(&self) -> String {
-        let mask = |word: &str| if word.starts_with("password=") { "password=********".to_owned() } else { word.to_owned() };
+        let mask = |word: &str| {
+            if word.starts_with("password=") { "password=********".to_owned() } else { word.to_owned() }
+        };
         self.data.split(',').map(mask).collect::<Vec<_>>().join(",")
     }
 }
@@ -123,7 +127,11 @@ mod tests {
         for name in ["a", "", "..", "a/b", ".a", "a b", "-a", "ä1"] {
             assert!(check_name(name).is_err(), "{name}");
         }
-        assert!(check_name("a/b").unwrap_err().starts_with("\"a/b\" includes invalid characters for a local volume name"));
+        assert!(
+            check_name("a/b")
+                .unwrap_err()
+                .starts_with("\"a/b\" includes invalid characters for a local volume name")
+        );
     }
 
     #[test]
@@ -137,10 +145,17 @@ mod tests {
 
     #[test]
     fn words_become_flags_or_data() {
-        let plan = MountPlan::new(&options(&[("type", "tmpfs"), ("device", "tmpfs"), ("o", "ro,size=1m,nosuid,suid,uid=5")])).unwrap();
+        let plan = MountPlan::new(&options(&[
+            ("type", "tmpfs"),
+            ("device", "tmpfs"),
+            ("o", "ro,size=1m,nosuid,suid,uid=5"),
+        ]))
+        .unwrap();
         assert_eq!(plan.flags, MountFlags::RDONLY);
         assert_eq!(plan.data, "size=1m,uid=5");
-        let secret = MountPlan::new(&options(&[("type", "cifs"), ("device", "//h/s"), ("o", "password=x,user=y")])).unwrap();
+        let secret =
+            MountPlan::new(&options(&[("type", "cifs"), ("device", "//h/s"), ("o", "password=x,user=y")]))
+                .unwrap();
         assert_eq!(secret.shown_data(), "password=********,user=y");
         assert_eq!(MountPlan::new(&options(&[])), None);
     }

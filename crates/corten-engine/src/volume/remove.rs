@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fs::File;
 
 use corten_api::filters::Filters;
@@ -21,16 +20,19 @@ pub struct PruneReport {
 impl Volumes {
     /// Removes a volume that nobody has. With `force`, one that does not exist is no error.
     pub async fn remove(&self, name: &str, force: bool) -> Result<(), VolumeError> {
-        let mut entries = self.entries.write().await;
-        match entries.get(name) {
+        let _changing = self.changes.lock().await;
+        match self.entries.lock().get(name) {
             None if force => return Ok(()),
             None => return Err(VolumeError::NotFound { name: name.to_owned() }),
             Some(entry) if !entry.users.is_empty() => {
-                return Err(VolumeError::InUse { name: name.to_owned(), users: entry.users.iter().cloned().collect() });
+                return Err(VolumeError::InUse {
+                    name: name.to_owned(),
+                    users: entry.users.iter().cloned().collect(),
+                });
             }
             Some(_) => {}
         }
-        self.discard(&mut entries, name).await
+        self.discard(name).await
     }
 
     /// Removes the volumes that nobody has: the anonymous ones, or with the filter `all` every one; never those with driver options.
@@ -49,18 +51,18 @@ impl Volumes {
                 })
         };
         let names: Vec<String> = {
-            let entries = self.entries().await;
+            let entries = self.entries.lock();
             entries.iter().filter(|(_, entry)| matches(entry)).map(|(name, _)| name.clone()).collect()
         };
         let mut report = PruneReport::default();
         for name in names {
             let size = self.size(&name).await.unwrap_or(0);
-            let mut entries = self.entries.write().await;
+            let _changing = self.changes.lock().await;
             // Somebody may have come for it while it was measured.
-            if !entries.get(&name).is_some_and(matches) {
+            if !self.entries.lock().get(&name).is_some_and(matches) {
                 continue;
             }
-            match self.discard(&mut entries, &name).await {
+            match self.discard(&name).await {
                 Ok(()) => {
                     report.reclaimed += size;
                     report.deleted.push(name);
@@ -72,12 +74,13 @@ impl Volumes {
         Ok(report)
     }
 
-    /// Takes a volume away: its folder first, by a rename, then its record. What is large is deleted afterwards.
-    async fn discard(&self, entries: &mut BTreeMap<String, Entry>, name: &str) -> Result<(), VolumeError> {
+    /// Takes a volume away: its folder first, by a rename, then its record; the content is deleted afterwards. The caller holds `changes`.
+    async fn discard(&self, name: &str) -> Result<(), VolumeError> {
         let storage = |source| VolumeError::Storage { name: name.to_owned(), operation: "remove", source };
         let folder = self.root.join(name);
         if is_mount_point(&self.data(name)) {
-            rustix::mount::unmount(self.data(name), rustix::mount::UnmountFlags::DETACH).map_err(|e| storage(e.into()))?;
+            rustix::mount::unmount(self.data(name), rustix::mount::UnmountFlags::DETACH)
+                .map_err(|e| storage(e.into()))?;
         }
         let rubbish = self.trash.join(random_hex(8));
         match std::fs::rename(&folder, &rubbish) {
@@ -85,7 +88,8 @@ impl Volumes {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             result => result.map_err(storage)?,
         }
-        let anonymous = entries.get(name).is_some_and(|entry| entry.record.label(ANONYMOUS_LABEL).is_some());
+        let anonymous =
+            self.entries.lock().get(name).is_some_and(|entry| entry.record.label(ANONYMOUS_LABEL).is_some());
         let durability = if anonymous { Durability::None } else { Durability::Full };
         if durability == Durability::Full {
             // The rename must not be undone by a power loss that the record's deletion survives.
@@ -94,7 +98,7 @@ impl Volumes {
         let delete = vec![Change::Delete { kind: KIND, id: name.to_owned() }];
         let database = |source| VolumeError::Database { name: name.to_owned(), source };
         self.records.batch_with(durability, delete).await.map_err(database)?;
-        entries.remove(name);
+        self.entries.lock().remove(name);
         self.emit("destroy", name, &[("driver", "local")]);
         self.empty_trash();
         Ok(())

@@ -1,7 +1,7 @@
 //! Volumes.
 
 use corten_api::volume::{CreateOptions, ListResponse, PruneReport};
-use corten_engine::volume::NewVolume;
+use corten_engine::volume::VolumeRequest;
 use http::{Method, StatusCode};
 
 use crate::{ApiError, Request, Response, Router};
@@ -17,12 +17,12 @@ pub fn routes(r: &mut Router) {
 }
 
 async fn list(req: Request) -> Result<Response, ApiError> {
-    let volumes = req.engine().volumes.list(&req.query().filters()?).await?;
+    let volumes = req.engine().volumes.list(&req.query().filters()?)?;
     Ok(Response::json(&ListResponse { volumes: Some(volumes), warnings: None }))
 }
 
 async fn inspect(req: Request) -> Result<Response, ApiError> {
-    Ok(Response::json(&req.engine().volumes.inspect(req.param("name")).await?))
+    Ok(Response::json(&req.engine().volumes.inspect(req.param("name"))?))
 }
 
 async fn create(mut req: Request) -> Result<Response, ApiError> {
@@ -30,7 +30,12 @@ async fn create(mut req: Request) -> Result<Response, ApiError> {
     if options.cluster_volume_spec.is_some() && req.version().at_least(42) {
         return Err(ApiError::not_implemented("a cluster volume"));
     }
-    let new = NewVolume { name: options.name, driver: options.driver, options: options.driver_opts, labels: options.labels };
+    let new = VolumeRequest {
+        name: options.name,
+        driver: options.driver,
+        options: options.driver_opts.unwrap_or_default(),
+        labels: options.labels.unwrap_or_default(),
+    };
     Ok(Response::created(&req.engine().volumes.create(new).await?))
 }
 
@@ -46,5 +51,8 @@ async fn prune(req: Request) -> Result<Response, ApiError> {
         filters.add("all", "true");
     }
     let report = req.engine().volumes.prune(&filters).await?;
-    Ok(Response::json(&PruneReport { volumes_deleted: Some(report.deleted), space_reclaimed: report.reclaimed }))
+    Ok(Response::json(&PruneReport {
+        volumes_deleted: Some(report.deleted),
+        space_reclaimed: report.reclaimed,
+    }))
 }
