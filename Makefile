@@ -1,0 +1,31 @@
+# What one types here; the work is in scripts/ and in cargo.
+#
+#   make demo      build, start a sealed daemon, build and run examples/web, clean up
+#   make test      everything that needs no other engine; ends with "N passed, N failed"
+#   make install   PREFIX=/usr/local   make uninstall   PREFIX=/usr/local
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+.PHONY: all build demo test lint install uninstall
+
+all: build
+
+build:
+	@scripts/build.sh
+
+demo:
+	@scripts/demo.sh
+
+test:
+	@scripts/test.sh
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+install:
+	@scripts/install.sh "$(DESTDIR)" "$(PREFIX)"
+
+uninstall:
+	@scripts/install.sh --remove "$(DESTDIR)" "$(PREFIX)"
