@@ -1,0 +1,90 @@
+use anyhow::{Result, ensure};
+use corten_tests::engine::Engine;
+use corten_tests::http::{self, Body};
+use serde_json::{Value, json};
+
+use crate::case::{array, cases, shell, with};
+
+cases![
+    Both a_malformed_body_is_a_clients_mistake,
+    Both wrong_fields_are_refused_by_name,
+    Both hostile_names_are_refused,
+    Both a_refused_create_leaves_nothing,
+    CortenOnly no_mistake_is_a_5xx,
+];
+
+fn a_malformed_body_is_a_clients_mistake(e: &mut Engine) -> Result<()> {
+    for body in ["{", "[]", "\"x\"", "{\"Cmd\": 5}", "{\"HostConfig\": 3}"] {
+        let answer = http::request(&e.socket(), "POST", "/containers/create", Body::Bytes("application/json", body.as_bytes()))?;
+        ensure!(answer.status == 400, "{body}: {} {}", answer.status, answer.text());
+    }
+    http::request(&e.socket(), "POST", "/containers/create", Body::Bytes("text/plain", b"{}"))?.expect(400)?;
+    Ok(())
+}
+
+/// Requests that name something wrong, and the words of the answer.
+fn wrong() -> Vec<(Value, &'static str)> {
+    let host = |config: Value| json!({ "HostConfig": config });
+    vec![
+        (host(json!({ "Binds": ["relative:rel"] })), "invalid mount path: 'rel' mount path must be absolute"),
+        (host(json!({ "Binds": ["a:/x:bogus"] })), "bogus"),
+        (host(json!({ "Binds": ["/tmp:/x", "/tmp:/x"] })), "Duplicate mount point: /x"),
+        (host(json!({ "Memory": 1024 })), "Minimum memory limit allowed is 6MB"),
+        (host(json!({ "NanoCpus": 1_000_000_000_000_i64 })), "range of CPUs is from 0.01 to"),
+        (host(json!({ "RestartPolicy": { "Name": "sometimes" } })), "unknown policy 'sometimes'"),
+        (host(json!({ "CapAdd": ["FLY"] })), "unknown capability: \"CAP_FLY\""),
+        (host(json!({ "PortBindings": { "http/tcp": [{}] } })), "http"),
+        (host(json!({ "NetworkMode": "container:none-such" })), "none-such"),
+        (host(json!({ "Mounts": [{ "Type": "flying", "Target": "/x" }] })), "mount type unknown"),
+        (host(json!({ "LogConfig": { "Type": "carrier-pigeon" } })), "carrier-pigeon"),
+        (json!({ "StopSignal": "SIGNOTHING" }), "SIGNOTHING"),
+        (json!({ "WorkingDir": "relative" }), "the working directory 'relative' is invalid, it needs to be an absolute path"),
+        (json!({ "Healthcheck": { "Test": ["CMD", "x"], "Interval": 5 } }), "Interval"),
+    ]
+}
+
+fn wrong_fields_are_refused_by_name(e: &mut Engine) -> Result<()> {
+    for (more, text) in wrong() {
+        let answer = e.post_json("/containers/create", with(shell("true"), more.clone()))?;
+        ensure!((400..=500).contains(&answer.status), "{more}: {} {}", answer.status, answer.text());
+        ensure!(answer.message().contains(text), "{more}: {:?} lacks {text:?}", answer.message());
+    }
+    Ok(())
+}
+
+fn hostile_names_are_refused(e: &mut Engine) -> Result<()> {
+    for name in ["..%2F..%2Fetc", "a%20b", "%2e%2e", "-x", "a%00b"] {
+        let answer = e.post_json(&format!("/containers/create?name={name}"), shell("true"))?;
+        ensure!(answer.status == 400, "{name}: {} {}", answer.status, answer.text());
+    }
+    e.post_json("/containers/create?name=a/b", shell("true"))?.refuses(400, "Invalid container name (a/b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")?;
+    e.post_json("/volumes/create", json!({ "Name": "../x" }))?.refuses(400, "../x")?;
+    e.post_json("/networks/create", json!({ "Name": "" }))?.expect(400)?;
+    e.post("/images/busybox/tag?repo=a%2F..%2Fb&tag=x")?.expect(400)?;
+    Ok(())
+}
+
+fn a_refused_create_leaves_nothing(e: &mut Engine) -> Result<()> {
+    let count = |e: &Engine| -> Result<(usize, usize)> {
+        let containers = array(e.get("/containers/json?all=1")?.json()?).len();
+        let volumes = array(e.get("/volumes")?.json()?["Volumes"].clone()).len();
+        Ok((containers, volumes))
+    };
+    let before = count(e)?;
+    let body = with(shell("true"), json!({ "Volumes": { "/anonymous": {} }, "HostConfig": { "Binds": ["made-up:/x", "/tmp:/y:bogus"] } }));
+    ensure!(e.post_json("/containers/create?name=never", body)?.status >= 400);
+    ensure!(count(e)? == before);
+    e.get("/containers/never/json")?.expect(404)?;
+    Ok(())
+}
+
+fn no_mistake_is_a_5xx(e: &mut Engine) -> Result<()> {
+    for (more, _) in wrong() {
+        let answer = e.post_json("/containers/create", with(shell("true"), more.clone()))?;
+        ensure!(answer.status < 500, "{more}: {} {}", answer.status, answer.text());
+    }
+    let id = e.run("", shell("exec sleep 100"))?;
+    e.post(&format!("/containers/{id}/unpause"))?.refuses(409, "is not paused")?;
+    e.post(&format!("/containers/{id}/kill?signal=NOTHING"))?.expect(400)?;
+    e.remove(&id)
+}
