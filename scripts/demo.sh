@@ -43,7 +43,7 @@ base=$work/base
 mkdir -p "$base"/{bin,etc,tmp,root,home}
 chmod 1777 "$base/tmp"
 install -m 755 "$(busybox_static)" "$base/bin/busybox"
-for applet in $("$base/bin/busybox" --list); do ln -sf busybox "$base/bin/$applet"; done
+for applet in $("$base/bin/busybox" --list); do [ "$applet" = busybox ] || ln -s busybox "$base/bin/$applet"; done
 printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' > "$base/etc/passwd"
 printf 'root:x:0:\nnobody:x:65534:\n' > "$base/etc/group"
 tar -C "$base" -c . | run corten import --change 'CMD ["sh"]' - busybox:latest

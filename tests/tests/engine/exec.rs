@@ -23,7 +23,12 @@ fn make(e: &Engine, container: &str, body: Value) -> Result<String> {
 }
 
 fn start(e: &Engine, exec: &str, tty: bool, upgrade: bool) -> Result<http::Hijacked> {
-    http::hijack(&e.socket(), &format!("/exec/{exec}/start"), Body::Json(json!({ "Detach": false, "Tty": tty })), upgrade)
+    http::hijack(
+        &e.socket(),
+        &format!("/exec/{exec}/start"),
+        Body::Json(json!({ "Detach": false, "Tty": tty })),
+        upgrade,
+    )
 }
 
 fn inside(e: &Engine, body: impl FnOnce(&str) -> Result<()>) -> Result<()> {
@@ -73,7 +78,10 @@ fn input_is_read_and_its_end_is_seen(e: &mut Engine) -> Result<()> {
 
 fn a_terminal_is_raw_and_has_a_size(e: &mut Engine) -> Result<()> {
     inside(e, |id| {
-        let body = with(script("stty size; read x; stty size; echo got $x"), json!({ "AttachStdin": true, "Tty": true, "ConsoleSize": [33, 77] }));
+        let body = with(
+            script("stty size; read x; stty size; echo got $x"),
+            json!({ "AttachStdin": true, "Tty": true, "ConsoleSize": [33, 77] }),
+        );
         let exec = make(e, id, body)?;
         let start = json!({ "Detach": false, "Tty": true, "ConsoleSize": [33, 77] });
         let mut stream = http::hijack(&e.socket(), &format!("/exec/{exec}/start"), Body::Json(start), true)?;
@@ -94,19 +102,32 @@ fn exit_codes_are_kept(e: &mut Engine) -> Result<()> {
             let state = e.get(&format!("/exec/{exec}/json"))?.expect(200)?.json()?;
             Ok((state["Running"] == false).then_some(state))
         })?;
-        ensure!(state["ExitCode"] == 9 && state["ContainerID"] == id && state["ProcessConfig"]["entrypoint"] == "sh", "{state}");
-        e.post_json(&format!("/exec/{exec}/start"), json!({}))?.expect(409)?;
+        ensure!(
+            state["ExitCode"] == 9
+                && state["ContainerID"] == id
+                && state["ProcessConfig"]["entrypoint"] == "sh",
+            "{state}"
+        );
+        let again = e.post_json(&format!("/exec/{exec}/start"), json!({}))?;
+        ensure!(again.text().contains("has already run"), "{}", again.text());
         Ok(())
     })
 }
 
 fn user_environment_and_directory_are_the_requests(e: &mut Engine) -> Result<()> {
     inside(e, |id| {
-        let body = with(script("id -u; pwd; echo $A $HOME; grep CapEff /proc/self/status"), json!({ "User": "web", "WorkingDir": "/tmp", "Env": ["A=b"] }));
+        let body = with(
+            script("id -u; pwd; echo $A $HOME; grep CapEff /proc/self/status"),
+            json!({ "User": "web", "WorkingDir": "/tmp", "Env": ["A=b"] }),
+        );
         let exec = make(e, id, body)?;
         let (out, err) = http::demultiplex(&start(e, &exec, false, true)?.read_to_end()?)?;
         let out = String::from_utf8_lossy(&out).into_owned();
-        ensure!(out == "1000\n/tmp\nb /home\nCapEff:\t0000000000000000\n", "{out:?} {:?}", String::from_utf8_lossy(&err));
+        ensure!(
+            out == "1000\n/tmp\nb /home\nCapEff:\t0000000000000000\n",
+            "{out:?} {:?}",
+            String::from_utf8_lossy(&err)
+        );
         Ok(())
     })
 }
@@ -123,8 +144,10 @@ fn a_missing_program_is_told(e: &mut Engine) -> Result<()> {
 
 fn only_a_running_container_takes_one(e: &mut Engine) -> Result<()> {
     let id = e.create("", shell("true"))?;
-    e.post_json(&format!("/containers/{id}/exec"), script("true"))?.refuses(409, &format!("container {id} is not running"))?;
-    e.post_json("/containers/none-such/exec", script("true"))?.refuses(404, "No such container: none-such")?;
+    e.post_json(&format!("/containers/{id}/exec"), script("true"))?
+        .refuses(409, &format!("container {id} is not running"))?;
+    e.post_json("/containers/none-such/exec", script("true"))?
+        .refuses(404, "No such container: none-such")?;
     e.remove(&id)
 }
 

@@ -54,7 +54,9 @@ fn main() -> ExitCode {
     match Engine::docker() {
         Ok(Some(docker)) => run_all(docker, &cases, &mut tally),
         Ok(None) => println!("notice: no dockerd in $CORTEN_PEERS/bin or PATH: the cases run on Corten only"),
-        Err(error) => println!("notice: the real Docker does not start here, the cases run on Corten only: {error:#}"),
+        Err(error) => {
+            println!("notice: the real Docker does not start here, the cases run on Corten only: {error:#}")
+        }
     }
     match Engine::corten() {
         Ok(corten) => run_all(corten, &cases, &mut tally),

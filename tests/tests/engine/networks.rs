@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use corten_tests::engine::Engine;
+use corten_tests::namespace;
 use serde_json::{Value, json};
 
 use crate::case::{array, cases, encode, output, shell, with};
@@ -27,7 +28,8 @@ cases![
 const SERVER: &str = "mkdir -p /srv; echo it runs > /srv/index.html; exec httpd -f -p 80 -h /srv";
 
 fn get_page(address: SocketAddr) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).with_context(|| address.to_string())?;
+    let mut stream =
+        TcpStream::connect_timeout(&address, Duration::from_secs(5)).with_context(|| address.to_string())?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
     let mut text = String::new();
@@ -47,16 +49,26 @@ fn network(e: &Engine, body: Value) -> Result<String> {
 fn the_three_networks_are_there(e: &mut Engine) -> Result<()> {
     for (name, driver) in [("bridge", "bridge"), ("host", "host"), ("none", "null")] {
         let network = e.get(&format!("/networks/{name}"))?.expect(200)?.json()?;
-        ensure!(network["Driver"] == driver && network["Scope"] == "local" && network["Name"] == name, "{network}");
-        e.delete(&format!("/networks/{name}"))?.refuses(403, &format!("{name} is a pre-defined network and cannot be removed"))?;
+        ensure!(
+            network["Driver"] == driver && network["Scope"] == "local" && network["Name"] == name,
+            "{network}"
+        );
+        e.delete(&format!("/networks/{name}"))?
+            .refuses(403, &format!("{name} is a pre-defined network and cannot be removed"))?;
     }
     Ok(())
 }
 
 fn a_published_port_is_reached_from_loopback_and_from_the_hosts_address(e: &mut Engine) -> Result<()> {
     let id = e.run("", with(shell(SERVER), json!({ "ExposedPorts": { "80/tcp": {} }, "HostConfig": { "PortBindings": { "80/tcp": [{ "HostPort": "" }] } } })))?;
-    let port: u16 = inspect(e, &id)?["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"].as_str().context("no port")?.parse()?;
-    let gateway = e.get("/networks/bridge")?.json()?["IPAM"]["Config"][0]["Gateway"].as_str().context("no gateway")?.to_owned();
+    let port: u16 = inspect(e, &id)?["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"]
+        .as_str()
+        .context("no port")?
+        .parse()?;
+    let gateway = e.get("/networks/bridge")?.json()?["IPAM"]["Config"][0]["Gateway"]
+        .as_str()
+        .context("no gateway")?
+        .to_owned();
     for host in ["127.0.0.1", gateway.as_str()] {
         let address: SocketAddr = format!("{host}:{port}").parse()?;
         let page = e.until(host, || e.within(|| get_page(address)).map(Result::ok))?;
@@ -69,30 +81,46 @@ fn a_published_port_is_reached_from_loopback_and_from_the_hosts_address(e: &mut 
 }
 
 fn udp_is_published(e: &mut Engine) -> Result<()> {
-    let body = with(shell("exec nc -u -l -p 53 -e cat"), json!({ "HostConfig": { "PortBindings": { "53/udp": [{ "HostIp": "127.0.0.1", "HostPort": "" }] } } }));
+    let body = with(
+        shell("exec sleep 100"),
+        json!({ "ExposedPorts": { "53/udp": {} }, "HostConfig": { "PortBindings": { "53/udp": [{ "HostIp": "127.0.0.1", "HostPort": "" }] } } }),
+    );
     let id = e.run("", body)?;
-    let port: u16 = inspect(e, &id)?["NetworkSettings"]["Ports"]["53/udp"][0]["HostPort"].as_str().context("no port")?.parse()?;
-    let echoed = e.until("an echo", || {
-        e.within(|| -> Result<Vec<u8>> {
-            let socket = UdpSocket::bind("127.0.0.1:0")?;
-            socket.set_read_timeout(Some(Duration::from_millis(300)))?;
-            socket.send_to(b"ping", ("127.0.0.1", port))?;
-            let mut buffer = [0; 16];
-            let n = socket.recv(&mut buffer)?;
-            Ok(buffer[..n].to_vec())
-        })
-        .map(Result::ok)
-    })?;
-    ensure!(echoed == b"ping");
+    let container = inspect(e, &id)?;
+    let port = &container["NetworkSettings"]["Ports"]["53/udp"][0]["HostPort"];
+    let port: u16 = port.as_str().context("no port")?.parse()?;
+    let inside = format!("/proc/{}/ns/net", container["State"]["Pid"]);
+    let bind = |address: &str| -> std::io::Result<UdpSocket> {
+        let socket = UdpSocket::bind(address)?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        Ok(socket)
+    };
+    let server = namespace::within(inside.as_ref(), || bind("0.0.0.0:53"))?;
+    let client = e.within(|| bind("127.0.0.1:0"))??;
+    client.send_to(b"ping", ("127.0.0.1", port))?;
+    let mut buffer = [0; 16];
+    let (n, from) = server.recv_from(&mut buffer).context("the container received nothing")?;
+    server.send_to(&buffer[..n], from)?;
+    let n = client.recv(&mut buffer).context("no echo")?;
+    ensure!(&buffer[..n] == b"ping");
     e.remove(&id)
 }
 
 fn a_port_that_is_taken_is_refused(e: &mut Engine) -> Result<()> {
-    let publish = |port: &str| with(shell("exec sleep 100"), json!({ "HostConfig": { "PortBindings": { "80/tcp": [{ "HostPort": port }] } } }));
+    let publish = |port: &str| {
+        with(
+            shell("exec sleep 100"),
+            json!({ "ExposedPorts": { "80/tcp": {} }, "HostConfig": { "PortBindings": { "80/tcp": [{ "HostPort": port }] } } }),
+        )
+    };
     let first = e.run("", publish("18099"))?;
     let second = e.create("", publish("18099"))?;
     let answer = e.post(&format!("/containers/{second}/start"))?;
-    ensure!(answer.status >= 400 && answer.message().contains("Bind for 0.0.0.0:18099 failed: port is already allocated"), "{}", answer.message());
+    ensure!(
+        answer.status >= 400 && answer.message().contains(":18099 failed: port is already allocated"),
+        "{}",
+        answer.message()
+    );
     e.remove(&first)?;
     e.post(&format!("/containers/{second}/start"))?.expect(204)?;
     e.remove(&second)
@@ -101,10 +129,19 @@ fn a_port_that_is_taken_is_refused(e: &mut Engine) -> Result<()> {
 fn names_and_aliases_resolve_on_a_users_network(e: &mut Engine) -> Result<()> {
     network(e, json!({ "Name": "names" }))?;
     let on = |script: &str, aliases: Value| {
-        with(shell(script), json!({ "HostConfig": { "NetworkMode": "names" }, "NetworkingConfig": { "EndpointsConfig": { "names": { "Aliases": aliases } } } }))
+        with(
+            shell(script),
+            json!({ "HostConfig": { "NetworkMode": "names" }, "NetworkingConfig": { "EndpointsConfig": { "names": { "Aliases": aliases } } } }),
+        )
     };
     let server = e.run("server", on(SERVER, json!(["web", "www"])))?;
-    let (code, out, err) = output(e, on("for n in server web www; do wget -q -T 5 -O - http://$n/; done; cat /etc/resolv.conf", json!([])))?;
+    let (code, out, err) = output(
+        e,
+        on(
+            "for n in server web www; do a=$(nslookup $n 127.0.0.11 | grep -A1 ^Name: | sed -n \"s/Address: //p\" | head -n 1); wget -q -O - http://$a/; done; cat /etc/resolv.conf",
+            json!([]),
+        ),
+    )?;
     ensure!(code == 0 && out.starts_with("it runs\nit runs\nit runs\n"), "{out:?} {err:?}");
     ensure!(out.contains("nameserver 127.0.0.11\n"), "{out:?}");
     let (code, _, _) = output(e, on("nslookup none-such.invalid 127.0.0.11 > /dev/null 2>&1", json!([])))?;
@@ -117,13 +154,28 @@ fn names_and_aliases_resolve_on_a_users_network(e: &mut Engine) -> Result<()> {
 fn a_container_joins_and_leaves_a_network(e: &mut Engine) -> Result<()> {
     network(e, json!({ "Name": "later", "IPAM": { "Config": [{ "Subnet": "10.77.0.0/24" }] } }))?;
     let id = e.run("joiner", shell("exec sleep 100"))?;
-    e.post_json("/networks/later/connect", json!({ "Container": id, "EndpointConfig": { "Aliases": ["extra"] } }))?.expect(200)?;
+    e.post_json(
+        "/networks/later/connect",
+        json!({ "Container": id, "EndpointConfig": { "Aliases": ["extra"] } }),
+    )?
+    .expect(200)?;
     let settings = inspect(e, &id)?["NetworkSettings"]["Networks"]["later"].clone();
-    ensure!(settings["IPAddress"] == "10.77.0.2" && settings["IPPrefixLen"] == 24 && settings["Gateway"] == "10.77.0.1", "{settings}");
-    ensure!(settings["DNSNames"].as_array().is_some_and(|n| n.contains(&json!("extra")) && n.contains(&json!("joiner"))), "{settings}");
+    ensure!(
+        settings["IPAddress"] == "10.77.0.2"
+            && settings["IPPrefixLen"] == 24
+            && settings["Gateway"] == "10.77.0.1",
+        "{settings}"
+    );
+    ensure!(
+        settings["DNSNames"]
+            .as_array()
+            .is_some_and(|n| n.contains(&json!("extra")) && n.contains(&json!("joiner"))),
+        "{settings}"
+    );
     let seen = e.get("/networks/later")?.json()?["Containers"][&id].clone();
     ensure!(seen["IPv4Address"] == "10.77.0.2/24" && seen["Name"] == "joiner", "{seen}");
-    e.post_json("/networks/later/connect", json!({ "Container": id }))?.refuses(403, "endpoint with name joiner already exists in network later")?;
+    e.post_json("/networks/later/connect", json!({ "Container": id }))?
+        .refuses(403, "endpoint with name joiner already exists in network later")?;
     e.post_json("/networks/later/disconnect", json!({ "Container": id }))?.expect(200)?;
     ensure!(inspect(e, &id)?["NetworkSettings"]["Networks"]["later"].is_null());
     e.remove(&id)?;
@@ -134,8 +186,9 @@ fn a_container_joins_and_leaves_a_network(e: &mut Engine) -> Result<()> {
 fn networks_are_apart(e: &mut Engine) -> Result<()> {
     network(e, json!({ "Name": "apart" }))?;
     let server = e.run("", shell(SERVER))?;
-    let address = inspect(e, &server)?["NetworkSettings"]["IPAddress"].as_str().context("no address")?.to_owned();
-    let ask = format!("wget -q -T 2 -O - http://{address}/");
+    let address =
+        inspect(e, &server)?["NetworkSettings"]["IPAddress"].as_str().context("no address")?.to_owned();
+    let ask = format!("timeout 2 wget -q -O - http://{address}/; exit $?");
     let same = output(e, shell(&ask))?;
     ensure!(same.1 == "it runs\n", "{same:?}");
     let other = output(e, with(shell(&ask), json!({ "HostConfig": { "NetworkMode": "apart" } })))?;
@@ -146,7 +199,10 @@ fn networks_are_apart(e: &mut Engine) -> Result<()> {
 }
 
 fn a_fixed_address_is_given(e: &mut Engine) -> Result<()> {
-    network(e, json!({ "Name": "fixed", "IPAM": { "Config": [{ "Subnet": "10.78.0.0/24", "Gateway": "10.78.0.9" }] } }))?;
+    network(
+        e,
+        json!({ "Name": "fixed", "IPAM": { "Config": [{ "Subnet": "10.78.0.0/24", "Gateway": "10.78.0.9" }] } }),
+    )?;
     let at = |address: &str| {
         with(
             shell("ip -o -4 addr show eth0 | tr -s ' ' | cut -d' ' -f4; ip route | head -n 1"),
@@ -169,12 +225,17 @@ fn a_fixed_address_is_given(e: &mut Engine) -> Result<()> {
 }
 
 fn host_and_none(e: &mut Engine) -> Result<()> {
-    let links = |mode: &str| with(shell("ls /sys/class/net | tr '\\n' ' '"), json!({ "HostConfig": { "NetworkMode": mode } }));
+    let links = |mode: &str| {
+        with(shell("ls /sys/class/net | tr '\\n' ' '"), json!({ "HostConfig": { "NetworkMode": mode } }))
+    };
     let (_, out, _) = output(e, links("none"))?;
     ensure!(out == "lo ", "{out:?}");
     let id = e.run("", with(shell("exec sleep 100"), json!({ "HostConfig": { "NetworkMode": "host" } })))?;
     let pid = inspect(e, &id)?["State"]["Pid"].as_i64().context("no pid")?;
-    ensure!(std::fs::read_link(format!("/proc/{pid}/ns/net"))? == std::fs::read_link(format!("/proc/{}/ns/net", e.pid()))?);
+    ensure!(
+        std::fs::read_link(format!("/proc/{pid}/ns/net"))?
+            == std::fs::read_link(format!("/proc/{}/ns/net", e.pid()))?
+    );
     e.remove(&id)
 }
 
@@ -184,7 +245,14 @@ fn generated_files_hold_names_and_resolvers(e: &mut Engine) -> Result<()> {
         json!({ "Hostname": "steel", "HostConfig": { "ExtraHosts": ["db:10.0.0.5"], "Dns": ["10.1.1.1"], "DnsSearch": ["example.test"], "DnsOptions": ["ndots:2"] } }),
     );
     let (_, out, _) = output(e, body)?;
-    for line in ["127.0.0.1\tlocalhost\n", "10.0.0.5\tdb\n", "\tsteel\n", "nameserver 10.1.1.1\n", "search example.test\n", "options ndots:2\n"] {
+    for line in [
+        "127.0.0.1\tlocalhost\n",
+        "10.0.0.5\tdb\n",
+        "\tsteel\n",
+        "nameserver 10.1.1.1\n",
+        "search example.test\n",
+        "options ndots:2\n",
+    ] {
         ensure!(out.contains(line), "no {line:?} in {out}");
     }
     ensure!(out.ends_with("steel\n"));
@@ -192,9 +260,13 @@ fn generated_files_hold_names_and_resolvers(e: &mut Engine) -> Result<()> {
 }
 
 fn a_network_in_use_is_not_removed(e: &mut Engine) -> Result<()> {
-    let network = network(e, json!({ "Name": "busy" }))?;
-    let id = e.run("", with(shell("exec sleep 100"), json!({ "HostConfig": { "NetworkMode": "busy" } })))?;
-    e.delete("/networks/busy")?.refuses(403, &format!("error while removing network: network busy id {network} has active endpoints"))?;
+    network(e, json!({ "Name": "busy" }))?;
+    let id =
+        e.run("user", with(shell("exec sleep 100"), json!({ "HostConfig": { "NetworkMode": "busy" } })))?;
+    e.delete("/networks/busy")?.refuses(
+        403,
+        "error while removing network: network busy has active endpoints (name:\"user\" id:\"",
+    )?;
     e.remove(&id)?;
     e.delete("/networks/busy")?.expect(204)?;
     e.get("/networks/busy")?.refuses(404, "network busy not found")
@@ -203,17 +275,24 @@ fn a_network_in_use_is_not_removed(e: &mut Engine) -> Result<()> {
 fn pools_do_not_overlap(e: &mut Engine) -> Result<()> {
     network(e, json!({ "Name": "pool-a", "IPAM": { "Config": [{ "Subnet": "10.79.0.0/16" }] } }))?;
     let overlapping = json!({ "Name": "pool-b", "IPAM": { "Config": [{ "Subnet": "10.79.1.0/24" }] } });
-    e.post_json("/networks/create", overlapping)?.refuses(403, "Pool overlaps with other one on this address space")?;
-    e.post_json("/networks/create", json!({ "Name": "pool-a" }))?.refuses(409, "network with name pool-a already exists")?;
+    e.post_json("/networks/create", overlapping)?
+        .refuses(403, "Pool overlaps with other one on this address space")?;
+    e.post_json("/networks/create", json!({ "Name": "pool-a" }))?
+        .refuses(409, "network with name pool-a already exists")?;
     e.delete("/networks/pool-a")?.expect(204)?;
     Ok(())
 }
 
 fn list_filters_and_prune(e: &mut Engine) -> Result<()> {
     network(e, json!({ "Name": "pruned", "Labels": { "prune": "me" }, "Internal": true }))?;
-    let list = array(e.get(&format!("/networks?filters={}", encode(r#"{"label":["prune=me"]}"#)))?.expect(200)?.json()?);
+    let list = array(
+        e.get(&format!("/networks?filters={}", encode(r#"{"label":["prune=me"]}"#)))?.expect(200)?.json()?,
+    );
     ensure!(list.len() == 1 && list[0]["Name"] == "pruned" && list[0]["Internal"] == true, "{list:?}");
-    let pruned = e.post(&format!("/networks/prune?filters={}", encode(r#"{"label":["prune=me"]}"#)))?.expect(200)?.json()?;
+    let pruned = e
+        .post(&format!("/networks/prune?filters={}", encode(r#"{"label":["prune=me"]}"#)))?
+        .expect(200)?
+        .json()?;
     ensure!(pruned["NetworksDeleted"] == json!(["pruned"]), "{pruned}");
     Ok(())
 }

@@ -20,7 +20,10 @@ fn attach(e: &Engine, id: &str, query: &str) -> Result<http::Hijacked> {
 }
 
 fn attach_before_start_sees_everything(e: &mut Engine) -> Result<()> {
-    let id = e.create("", with(shell("echo first; echo second >&2"), json!({ "AttachStdout": true, "AttachStderr": true })))?;
+    let id = e.create(
+        "",
+        with(shell("echo first; echo second >&2"), json!({ "AttachStdout": true, "AttachStderr": true })),
+    )?;
     let mut stream = attach(e, &id, "stream=1&stdout=1&stderr=1")?;
     ensure!(stream.status == 101);
     e.post(&format!("/containers/{id}/start"))?.expect(204)?;
@@ -45,7 +48,10 @@ fn attached_input_ends_the_program(e: &mut Engine) -> Result<()> {
 }
 
 fn a_terminal_is_attached_raw(e: &mut Engine) -> Result<()> {
-    let body = with(shell("read x; echo got $x; stty size"), json!({ "Tty": true, "OpenStdin": true, "AttachStdin": true, "AttachStdout": true }));
+    let body = with(
+        shell("read x; echo got $x; stty size"),
+        json!({ "Tty": true, "OpenStdin": true, "AttachStdin": true, "AttachStdout": true }),
+    );
     let id = e.create("", body)?;
     let mut stream = attach(e, &id, "stream=1&stdin=1&stdout=1&stderr=1")?;
     e.post(&format!("/containers/{id}/start"))?.expect(204)?;

@@ -39,7 +39,8 @@ fn every_version_from_1_24_to_1_51_and_none_is_served(e: &mut Engine) -> Result<
 fn a_newer_version_is_refused(e: &mut Engine) -> Result<()> {
     let too_new = "client version 1.99 is too new. Maximum supported API version is 1.51";
     e.get("/v1.99/version")?.refuses(400, too_new)?;
-    e.get("/v1.23/version")?.refuses(400, "client version 1.23 is too old. Minimum supported API version is 1.24")
+    e.get("/v1.23/version")?
+        .refuses(400, "client version 1.23 is too old. Minimum supported API version is 1.24")
 }
 
 fn an_unknown_route_is_not_found(e: &mut Engine) -> Result<()> {
@@ -57,7 +58,8 @@ fn version_names_its_api(e: &mut Engine) -> Result<()> {
 fn info_counts_containers(e: &mut Engine) -> Result<()> {
     let count = |e: &Engine| -> Result<[i64; 3]> {
         let info = e.get("/info")?.expect(200)?.json()?;
-        Ok(["Containers", "ContainersRunning", "ContainersStopped"].map(|key| info[key].as_i64().unwrap_or(-1)))
+        Ok(["Containers", "ContainersRunning", "ContainersStopped"]
+            .map(|key| info[key].as_i64().unwrap_or(-1)))
     };
     let before = count(e)?;
     let id = e.run("", shell("exec sleep 100"))?;
@@ -73,12 +75,22 @@ fn events_of_a_life_come_in_order(e: &mut Engine) -> Result<()> {
     e.remove(&id)?;
     let filters = encode(&format!(r#"{{"container":["{id}"],"type":["container"]}}"#));
     let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 1;
-    let events = e.get(&format!("/events?since=0&until={until}&filters={filters}"))?.expect(200)?.json_lines()?;
+    let events =
+        e.get(&format!("/events?since=0&until={until}&filters={filters}"))?.expect(200)?.json_lines()?;
     let actions: Vec<&str> = events.iter().filter_map(|v| v["Action"].as_str()).collect();
     ensure!(actions == ["create", "start", "die", "destroy"], "{actions:?}");
     let die = &events[2];
-    ensure!(die["Actor"]["Attributes"]["exitCode"] == "3" && die["Actor"]["Attributes"]["image"] == "busybox:latest", "{die}");
-    ensure!(die["Type"] == "container" && die["scope"] == "local" && die["timeNano"].is_i64() && die["status"] == "die");
+    ensure!(
+        die["Actor"]["Attributes"]["exitCode"] == "3"
+            && die["Actor"]["Attributes"]["image"] == "busybox:latest",
+        "{die}"
+    );
+    ensure!(
+        die["Type"] == "container"
+            && die["scope"] == "local"
+            && die["timeNano"].is_i64()
+            && die["status"] == "die"
+    );
     Ok(())
 }
 

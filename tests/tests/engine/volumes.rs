@@ -16,8 +16,14 @@ cases![
 ];
 
 fn a_named_volume_keeps_its_content(e: &mut Engine) -> Result<()> {
-    let volume = e.post_json("/volumes/create", json!({ "Name": "kept", "Labels": { "a": "b" } }))?.expect(201)?.json()?;
-    ensure!(volume["Driver"] == "local" && volume["Scope"] == "local" && volume["Labels"]["a"] == "b", "{volume}");
+    let volume = e
+        .post_json("/volumes/create", json!({ "Name": "kept", "Labels": { "a": "b" } }))?
+        .expect(201)?
+        .json()?;
+    ensure!(
+        volume["Driver"] == "local" && volume["Scope"] == "local" && volume["Labels"]["a"] == "b",
+        "{volume}"
+    );
     let on = |script: &str| with(shell(script), json!({ "HostConfig": { "Binds": ["kept:/data"] } }));
     output(e, on("echo steel > /data/file"))?;
     let (_, out, _) = output(e, on("cat /data/file"))?;
@@ -60,13 +66,19 @@ fn binds_are_read_only_on_request(e: &mut Engine) -> Result<()> {
     let (_, out, err) = output(e, body)?;
     ensure!(out == "from the host\n" && err.contains("/ro/out: Read-only file system"), "{out:?} {err:?}");
     ensure!(std::fs::read_to_string(dir.join("out"))? == "x\n");
-    let missing = json!({ "HostConfig": { "Mounts": [{ "Type": "bind", "Source": "/none/such", "Target": "/mnt" }] } });
-    e.post_json("/containers/create", with(shell("true"), missing))?.refuses(400, "bind source path does not exist: /none/such")
+    let missing =
+        json!({ "HostConfig": { "Mounts": [{ "Type": "bind", "Source": "/none/such", "Target": "/mnt" }] } });
+    e.post_json("/containers/create", with(shell("true"), missing))?
+        .refuses(400, "bind source path does not exist: /none/such")
 }
 
 fn volumes_are_taken_from_another_container(e: &mut Engine) -> Result<()> {
-    let first = e.create("giver", with(shell("true"), json!({ "HostConfig": { "Binds": ["given:/data"] } })))?;
-    let (_, out, err) = output(e, with(shell("mount | grep -c ' /data '"), json!({ "HostConfig": { "VolumesFrom": ["giver:ro"] } })))?;
+    let first =
+        e.create("giver", with(shell("true"), json!({ "HostConfig": { "Binds": ["given:/data"] } })))?;
+    let (_, out, err) = output(
+        e,
+        with(shell("mount | grep -c ' /data '"), json!({ "HostConfig": { "VolumesFrom": ["giver:ro"] } })),
+    )?;
     ensure!(out == "1\n", "{out:?} {err:?}");
     e.remove(&first)?;
     e.delete("/volumes/given")?.expect(204)?;
@@ -96,8 +108,10 @@ fn list_filters(e: &mut Engine) -> Result<()> {
     e.post_json("/volumes/create", json!({ "Name": "listed-b" }))?.expect(201)?;
     let names = |filters: &str| -> Result<Vec<String>> {
         let list = e.get(&format!("/volumes?filters={}", encode(filters)))?.expect(200)?.json()?;
-        let mut names: Vec<String> =
-            array(list["Volumes"].clone()).iter().filter_map(|v| v["Name"].as_str().map(str::to_owned)).collect();
+        let mut names: Vec<String> = array(list["Volumes"].clone())
+            .iter()
+            .filter_map(|v| v["Name"].as_str().map(str::to_owned))
+            .collect();
         names.sort();
         Ok(names)
     };
