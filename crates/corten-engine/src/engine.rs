@@ -88,7 +88,7 @@ impl Engine {
         let events = Arc::new(Events::new());
         let volumes = Volumes::open(store.records().clone(), &paths.data_root, events.clone())?;
         Ok(Arc::new(Self {
-            system: System::new(config.live.clone()),
+            system: System::new(config.live.clone(), &paths.data_root),
             config,
             paths,
             runtime,

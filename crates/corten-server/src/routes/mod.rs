@@ -1,5 +1,6 @@
 //! The Engine API's routes, one module per area.
 
+pub mod absent;
 pub mod attach;
 pub mod build;
 pub mod containers;
@@ -26,5 +27,7 @@ pub fn all() -> Router {
     registry::routes(&mut r);
     system::routes(&mut r);
     volumes::routes(&mut r);
+    // Last: a route that exists wins.
+    absent::routes(&mut r);
     r
 }
