@@ -1,0 +1,547 @@
+//! Starting a container: phases that consume the one before, and undo themselves when a later one fails.
+//!
+//! ```text
+//!  Admitted ─▶ Mounted ─▶ Networked ─▶ Spawned ─▶ running
+//!  (intent     root and    namespace,   monitor,   program
+//!  recorded)   volumes     addresses    init       executed
+//! ```
+//!
+//! The intent is on record before the first kernel object: a daemon that is killed in the middle finds a container
+//! that is `Starting` and takes back what was made (see `restore`). Every object is named after the container's id.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use corten_runtime::spec::Device;
+use corten_sys::path::Root;
+use corten_types::{ErrorKind, Kind as _};
+use rustix::fs::OFlags;
+
+use super::mounts::{MountKind, MountPoint, tmpfs_options};
+use super::oci_spec::{self, Input, Ns, SecurityOptions, SpecMount, SpecSource};
+use super::owner::Owner;
+use super::record::{NetworkView, Record};
+use super::state::{Refusal, Request, Run, State, admit};
+use super::{ContainerError, Containers, Shared, user};
+use crate::network::{Netns, NetworkMode, Sandbox};
+use crate::shim::{Create, LogConfig, Shim, ShimError, ShimEvents, ShimSpec, Size};
+
+/// Bytes after which a log is rotated, where nobody says otherwise.
+const LOG_SIZE: u64 = 20 << 20;
+/// Log files that are kept, where nobody says otherwise.
+const LOG_FILES: u32 = 5;
+
+impl Containers {
+    /// Starts a container.
+    pub async fn start(&self, container: &str) -> Result<(), ContainerError> {
+        let container = self.find(container)?;
+        container.admit(Request::Start)?;
+        container.ask(|owner| Box::pin(owner.start())).await?
+    }
+}
+
+/// The root file system is mounted, detached, and what is mounted into it is there.
+struct Mounted {
+    rootfs: OwnedFd,
+    user: user::User,
+    mounts: Vec<SpecMount>,
+}
+
+/// The network stack is there.
+struct Networked {
+    mounted: Mounted,
+    sandbox: Sandbox,
+}
+
+/// The monitor runs, and init waits before the program.
+struct Spawned {
+    sandbox: Sandbox,
+    shim: Shim,
+    news: ShimEvents,
+    pid: i32,
+}
+
+impl Owner {
+    /// Starts the container for somebody; its restarts are counted anew.
+    pub(super) async fn start(&mut self) -> Result<(), ContainerError> {
+        admit(self.id(), &self.view.live.state, Request::Start)?;
+        self.restart_at = None;
+        self.restart_delay = std::time::Duration::ZERO;
+        let live = self.live();
+        live.restart_count = 0;
+        live.stopped_by_user = false;
+        self.launch().await
+    }
+
+    /// Starts the container in whatever way; what fails is undone.
+    pub(super) async fn launch(&mut self) -> Result<(), ContainerError> {
+        let live = self.live();
+        let before = match live.last.started_at {
+            Some(_) => State::Exited,
+            None => State::Created,
+        };
+        live.state = State::Starting;
+        live.last.error.clear();
+        live.last.exit_code = 0;
+        self.persist().await;
+        match Box::pin(self.phases()).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.failed(before, &error).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn failed(&mut self, before: State, error: &ContainerError) {
+        let exit_code = match error {
+            ContainerError::Start { exit_code, .. } => *exit_code,
+            _ => 128,
+        };
+        let live = self.live();
+        live.state = before;
+        live.last.exit_code = exit_code;
+        live.last.error = error.to_string();
+        live.network = NetworkView::default();
+        self.persist().await;
+        self.publish();
+        if self.view.record.host.auto_remove
+            && let Err(error) = self.remove(true).await
+        {
+            tracing::warn!(container = self.id(), %error, "container not removed after a failed start");
+        }
+    }
+
+    async fn phases(&mut self) -> Result<(), ContainerError> {
+        let mounted = self.mount()?;
+        let networked = self.network(mounted).await?;
+        let spawned = self.spawn(networked).await?;
+        self.open_gate(spawned).await
+    }
+
+    /// Mounts the root, reads the user from it and makes the working directory and missing bind sources.
+    fn mount(&mut self) -> Result<Mounted, ContainerError> {
+        use corten_store::Sync;
+        let record = &self.view.record;
+        let sync = if record.host.auto_remove { Sync::Volatile } else { Sync::Normal };
+        let rootfs = self.shared.store.snapshots().get(&record.id)?.mount(sync)?;
+        let root = Root::new(rootfs.as_fd());
+        let groups = record.host.group_add.as_deref().unwrap_or_default();
+        let passwd = read_text(root, "/etc/passwd");
+        let group = read_text(root, "/etc/group");
+        let user = user::resolve(&record.config.user, groups, &passwd, &group)?;
+        if !record.config.working_dir.is_empty() {
+            root.make_directories(&record.config.working_dir, 0o755).map_err(|_| {
+                ContainerError::Path(format!("Cannot mkdir: {} is not a directory", record.config.working_dir))
+            })?;
+        }
+        let mut mounts = Vec::new();
+        for point in &record.mounts {
+            mounts.push(spec_mount(point)?);
+        }
+        for (target, options) in record.host.tmpfs.iter().flatten() {
+            let destination = super::mounts::clean(target);
+            mounts.push(SpecMount { destination, source: SpecSource::Tmpfs(options.clone()) });
+        }
+        Ok(Mounted { rootfs, user, mounts })
+    }
+
+    async fn network(&mut self, mounted: Mounted) -> Result<Networked, ContainerError> {
+        let mut request = super::endpoint::request(&self.shared, &self.view.record);
+        if let NetworkMode::Container(other) = &request.mode {
+            let (id, _) = joined(&self.shared, other, self.id(), "network")?;
+            request.mode = NetworkMode::Container(id);
+        }
+        let sandbox = self.shared.networks.attach(&request).await?;
+        Ok(Networked { mounted, sandbox })
+    }
+
+    async fn spawn(&mut self, networked: Networked) -> Result<Spawned, ContainerError> {
+        let Networked { mounted, sandbox } = networked;
+        match self.make_init(mounted, &sandbox).await {
+            Ok((shim, news, pid)) => Ok(Spawned { sandbox, shim, news, pid }),
+            Err(error) => {
+                self.undo_kernel_objects(None).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn make_init(
+        &mut self,
+        mounted: Mounted,
+        sandbox: &Sandbox,
+    ) -> Result<(Shim, ShimEvents, i32), ContainerError> {
+        let record = self.view.record.clone();
+        let shared = self.shared.clone();
+        let cgroup = cgroup_path(&shared, &record);
+        let spec = make_spec(&shared, &record, &mounted, sandbox, &cgroup)?;
+        let exec_dir = shared.paths.container_exec(&record.id);
+        // What an earlier run left would be taken for this one's end.
+        let _ = fs::remove_dir_all(&exec_dir);
+        let io = |operation: &str, error: io::Error| ContainerError::io(format!("{operation} {}", exec_dir.display()), error);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&exec_dir).map_err(|e| io("create", e))?;
+        let text = serde_json::to_vec(&spec).map_err(|e| io("write the spec in", e.into()))?;
+        fs::write(exec_dir.join("config.json"), text).map_err(|e| io("write the spec in", e))?;
+        let spec = ShimSpec { id: record.id.clone(), exec_dir: exec_dir.clone(), cgroup: Some(cgroup) };
+        let (shim, news) = Shim::spawn(shared.binary()?, spec).await?;
+        let create = Create {
+            bundle: exec_dir,
+            rootfs_fd: true,
+            log: log_config(&shared, &record),
+            tty: record.config.tty,
+            size: console_size(&record),
+            open_stdin: record.config.open_stdin,
+            stdin_once: record.config.stdin_once,
+            spool_dir: shared.paths.container(&record.id),
+        };
+        match shim.create(create, Some(mounted.rootfs)).await {
+            Ok(process) => Ok((shim, news, process.pid)),
+            Err(error) => {
+                let _ = shim.shutdown().await;
+                Err(start_error(error))
+            }
+        }
+    }
+
+    async fn open_gate(&mut self, spawned: Spawned) -> Result<(), ContainerError> {
+        let Spawned { sandbox, shim, news, pid } = spawned;
+        // Whoever waits to attach needs the monitor before the program's first output.
+        self.container.set_shim(Some(shim.clone()));
+        let Err(error) = shim.start().await else {
+            self.shim = Some(shim);
+            self.news = Some(news);
+            self.running(pid, sandbox).await;
+            return Ok(());
+        };
+        self.container.set_shim(None);
+        self.undo_kernel_objects(Some(shim)).await;
+        Err(start_error(error))
+    }
+
+    async fn running(&mut self, pid: i32, sandbox: Sandbox) {
+        let live = self.live();
+        live.state = State::Running(Run { pid });
+        live.last.started_at = Some(jiff::Timestamp::now());
+        live.last.exit_code = 0;
+        live.last.oom_killed = false;
+        live.network = NetworkView {
+            sandbox_id: sandbox.id,
+            sandbox_key: sandbox.key.to_string_lossy().into_owned(),
+            ports: sandbox.ports,
+            endpoints: sandbox.endpoints,
+        };
+        self.start_health();
+        self.persist().await;
+        self.publish();
+        self.emit("start", &[]);
+    }
+
+    /// Takes back what a run of the container made in the kernel and below the exec root.
+    pub(super) async fn undo_kernel_objects(&mut self, shim: Option<Shim>) {
+        if let Some(shim) = shim {
+            // It may be gone already, which is what is wanted.
+            let _ = shim.shutdown().await;
+        }
+        let id = self.id().to_owned();
+        self.shared.networks.detach(&id).await;
+        let cgroup = cgroup_path(&self.shared, &self.view.record);
+        let folder = self.shared.paths.container_exec(&id);
+        delete_cgroup(&cgroup);
+        let _ = fs::remove_dir_all(folder);
+    }
+}
+
+/// Removes an empty cgroup; the sweeper tries again where the kernel is not done yet.
+pub(super) fn delete_cgroup(path: &str) {
+    if let Ok(cgroup) = corten_runtime::cgroup::Cgroup::open(path)
+        && let Err(error) = cgroup.delete()
+    {
+        tracing::debug!(cgroup = path, %error, "cgroup not removed yet");
+    }
+}
+
+/// The cgroup of a container: its parent's path and its id.
+pub(super) fn cgroup_path(shared: &Shared, record: &Record) -> String {
+    let parent = match record.host.resources.cgroup_parent.as_str() {
+        "" => shared.config.cgroup_parent.as_str(),
+        own => own,
+    };
+    // `..` in what a user gave must not lead out of the hierarchy.
+    super::mounts::clean(&format!("/{parent}/{}", record.id))
+}
+
+/// A file of the image, up to [`user::LIMIT`]; empty if there is none.
+pub(super) fn read_text(root: Root<'_>, path: &str) -> String {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let Ok(fd) = root.open(path, flags) else { return String::new() };
+    let file = fs::File::from(fd);
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return String::new();
+    }
+    let mut bytes = Vec::new();
+    // A file that cannot be read whole resolves no names, as one that is not there.
+    let _ = file.take(user::LIMIT).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn spec_mount(point: &MountPoint) -> Result<SpecMount, ContainerError> {
+    let destination = point.destination.clone();
+    let options = point.spec.volume_options.as_ref();
+    if options.is_some_and(|options| !options.subpath.is_empty()) {
+        return Err(ContainerError::NotImplemented("subpath of a volume".into()));
+    }
+    let source = match point.kind {
+        MountKind::Tmpfs => {
+            let options = tmpfs_options(point.spec.tmpfs_options.as_ref(), !point.rw);
+            SpecSource::Tmpfs(options.map_err(ContainerError::Path)?)
+        }
+        MountKind::Image => return Err(ContainerError::NotImplemented("mount of an image".into())),
+        MountKind::Volume | MountKind::Bind => {
+            let path = Path::new(&point.source);
+            if point.kind == MountKind::Bind && !path.exists() {
+                if !point.create_source {
+                    return Err(ContainerError::BindSource(point.source.clone()));
+                }
+                fs::create_dir_all(path).map_err(|error| {
+                    ContainerError::Path(format!(
+                        "error while creating mount source path '{}': mkdir {}: {error}",
+                        point.source, point.source
+                    ))
+                })?;
+            }
+            let bind = point.spec.bind_options.clone().unwrap_or_default();
+            SpecSource::Bind {
+                path: point.source.clone(),
+                writable: point.rw,
+                recursive: !bind.non_recursive,
+                shallow_read_only: bind.read_only_non_recursive,
+                propagation: point.propagation.clone(),
+            }
+        }
+    };
+    Ok(SpecMount { destination, source })
+}
+
+/// The running container whose namespace is joined: its id and the pid of its init.
+fn joined(shared: &Shared, other: &str, own: &str, what: &str) -> Result<(String, i32), ContainerError> {
+    let container = shared.find(other).map_err(|error| ContainerError::Join(error.to_string()))?;
+    if container.id() == own {
+        return Err(ContainerError::Join(format!("cannot join own {what}")));
+    }
+    let view = container.view();
+    match &view.live.state {
+        State::Running(run) | State::Paused(run) => Ok((container.id().to_owned(), run.pid)),
+        State::Restarting => Err(Refusal::Restarting { id: container.id().to_owned() }.into()),
+        _ => Err(ContainerError::Join(format!("cannot join {what} of a non running container: {}", container.id()))),
+    }
+}
+
+fn make_spec(
+    shared: &Shared,
+    record: &Record,
+    mounted: &Mounted,
+    sandbox: &Sandbox,
+    cgroup: &str,
+) -> Result<corten_runtime::spec::Spec, ContainerError> {
+    let host = &record.host;
+    let join = |mode: &str, what: &str, file: &str| match mode.strip_prefix("container:") {
+        Some(other) => joined(shared, other, &record.id, what).map(|(_, pid)| Ns::Path(format!("/proc/{pid}/ns/{file}"))),
+        None if mode == "host" => Ok(Ns::Host),
+        None => Ok(Ns::New),
+    };
+    let network = match &sandbox.netns {
+        Netns::Host => Ns::Host,
+        Netns::Path(path) => Ns::Path(path.to_string_lossy().into_owned()),
+    };
+    let pid = join(&host.pid_mode, "PID namespace", "pid")?;
+    let init_wanted = host.init.unwrap_or(shared.config.init) && pid == Ns::New;
+    let mut mounts = mounted.mounts.clone();
+    mounts.extend(network_files(record, sandbox));
+    let shm = Path::new("/dev/shm");
+    if host.ipc_mode == "host" && shm.exists() && !mounts.iter().any(|m| m.destination == "/dev/shm") {
+        mounts.push(bind("/dev/shm", shm, true));
+    }
+    let security = host.security_opt.as_deref().unwrap_or_default();
+    let security = SecurityOptions::parse(security, shared.config.no_new_privileges)?;
+    let missing = |error: io::Error| ContainerError::Start {
+        message: format!("error gathering device information while adding custom device: {error}"),
+        exit_code: 128,
+        kind: ErrorKind::InvalidArgument,
+    };
+    let devices = oci_spec::resolve_devices(host, look_for_devices).map_err(missing)?;
+    let block_devices = oci_spec::resolve_block_devices(&host.resources, device_number).map_err(missing)?;
+    let init = init_program(shared).to_string_lossy().into_owned();
+    Ok(oci_spec::build(Input {
+        id: &record.id,
+        config: &record.config,
+        host,
+        command: (&record.path, &record.args),
+        user: &mounted.user,
+        facts: &shared.facts,
+        security: &security,
+        mounts,
+        devices,
+        block_devices,
+        network,
+        ipc: join(&host.ipc_mode, "IPC", "ipc")?,
+        pid,
+        cgroup: cgroup.to_owned(),
+        init: init_wanted.then_some(init.as_str()),
+        default_ulimits: shared
+            .config
+            .default_ulimits
+            .iter()
+            .map(|(name, (soft, hard))| (name.clone(), *soft, *hard))
+            .collect(),
+    })?)
+}
+
+/// The program that reaps in containers with an init: the monitor's own, which knows that role by its name.
+fn init_program(shared: &Shared) -> PathBuf {
+    if !shared.config.shim.as_os_str().is_empty() {
+        return shared.config.shim.clone();
+    }
+    let own = std::env::current_exe().unwrap_or_default();
+    own.with_file_name("corten-shim")
+}
+
+fn bind(destination: &str, path: &Path, writable: bool) -> SpecMount {
+    let source = SpecSource::Bind {
+        path: path.to_string_lossy().into_owned(),
+        writable,
+        recursive: true,
+        shallow_read_only: true,
+        propagation: "rprivate".into(),
+    };
+    SpecMount { destination: destination.into(), source }
+}
+
+/// `resolv.conf`, `hostname` and `hosts`, unless something of the container's own is there.
+fn network_files(record: &Record, sandbox: &Sandbox) -> Vec<SpecMount> {
+    let files = ["resolv.conf", "hostname", "hosts"].into_iter().filter_map(|name| {
+        let destination = format!("/etc/{name}");
+        let path = sandbox.folder.join(name);
+        let own = record.mounts.iter().any(|point| point.destination == destination);
+        (!own && path.exists()).then(|| bind(&destination, &path, !record.host.readonly_rootfs))
+    });
+    files.collect()
+}
+
+fn console_size(record: &Record) -> Option<Size> {
+    let [height, width] = record.host.console_size;
+    (height > 0 && width > 0).then_some(Size { width, height })
+}
+
+fn log_config(shared: &Shared, record: &Record) -> LogConfig {
+    let log = &record.host.log_config;
+    if log.r#type == "none" {
+        return LogConfig::None;
+    }
+    let option = |key: &str| log.config.as_ref().and_then(|options| options.get(key));
+    let max_size = match option("max-size").map(String::as_str) {
+        Some("-1") => None,
+        Some(text) => super::merge::parse_size(text).filter(|size| *size > 0).or(Some(LOG_SIZE)),
+        None => Some(LOG_SIZE),
+    };
+    let max_files = option("max-file").and_then(|text| text.parse().ok()).unwrap_or(LOG_FILES);
+    let attrs = log_attributes(record, option("labels"), option("env"));
+    let attrs = (!attrs.is_empty()).then(|| Box::new(attrs));
+    LogConfig::JsonFile { path: shared.paths.json_log(&record.id), max_size, max_files, attrs }
+}
+
+/// What the log options `labels` and `env` ask to be written with every line.
+fn log_attributes(record: &Record, labels: Option<&String>, env: Option<&String>) -> BTreeMap<String, String> {
+    let mut attributes = BTreeMap::new();
+    for key in labels.into_iter().flat_map(|list| list.split(',')) {
+        if let Some(value) = record.config.labels.as_ref().and_then(|labels| labels.get(key)) {
+            attributes.insert(key.to_owned(), value.clone());
+        }
+    }
+    for key in env.into_iter().flat_map(|list| list.split(',')) {
+        let mut variables = record.config.env.iter().flatten().filter_map(|variable| variable.split_once('='));
+        if let Some((_, value)) = variables.find(|(name, _)| *name == key) {
+            attributes.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    attributes
+}
+
+/// A failure of the runtime as Docker words it, with the exit code that is recorded.
+fn start_error(error: ShimError) -> ContainerError {
+    let ShimError::Refused(failure) = error else { return error.into() };
+    let exit_code = i64::from(failure.class.exit_code());
+    let mut message = failure.message.clone();
+    if message.starts_with("OCI runtime create failed") {
+        message = format!("failed to create task for container: failed to create shim task: {message}");
+    }
+    // What the image or the request names and the kernel refuses is the request's fault, never the daemon's.
+    let kind = match failure.kind() {
+        ErrorKind::Internal if exit_code == 128 && failure.message.contains("OCI runtime") => ErrorKind::InvalidArgument,
+        kind => kind,
+    };
+    ContainerError::Start { message, exit_code, kind }
+}
+
+/// The device nodes at a path of the host: itself, or everything below a folder.
+fn look_for_devices(path: &str) -> io::Result<Vec<Device>> {
+    let mut found = Vec::new();
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        collect_devices(Path::new(path), 0, &mut found);
+    } else {
+        found.extend(device(Path::new(path), &metadata));
+        if found.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?}: not a device node")));
+        }
+    }
+    Ok(found)
+}
+
+fn collect_devices(folder: &Path, depth: u32, found: &mut Vec<Device>) {
+    // The container gets its own of these.
+    const OWN: [&str; 7] = ["pts", "shm", "fd", "mqueue", "console", ".lxc", ".udev"];
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if OWN.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() && depth < 8 => collect_devices(&path, depth + 1, found),
+            Ok(metadata) => found.extend(device(&path, &metadata)),
+            Err(_) => {}
+        }
+    }
+}
+
+fn device(path: &Path, metadata: &fs::Metadata) -> Option<Device> {
+    let kind = metadata.file_type();
+    let kind = if kind.is_char_device() {
+        "c"
+    } else if kind.is_block_device() {
+        "b"
+    } else {
+        return None;
+    };
+    let number = metadata.rdev();
+    Some(Device {
+        path: path.to_string_lossy().into_owned(),
+        kind: kind.into(),
+        major: i64::from(rustix::fs::major(number)),
+        minor: i64::from(rustix::fs::minor(number)),
+        file_mode: Some(metadata.mode() & 0o7777),
+        uid: Some(metadata.uid()),
+        gid: Some(metadata.gid()),
+    })
+}
+
+fn device_number(path: &str) -> io::Result<(i64, i64)> {
+    let metadata = fs::metadata(path)?;
+    let number = metadata.rdev();
+    Ok((i64::from(rustix::fs::major(number)), i64::from(rustix::fs::minor(number))))
+}
