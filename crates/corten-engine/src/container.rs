@@ -175,8 +175,11 @@ impl Shared {
         if let Some(binary) = self.binary.get() {
             return Ok(binary);
         }
-        let loaded =
-            if self.config.shim.as_os_str().is_empty() { ShimBinary::find() } else { ShimBinary::load(&self.config.shim) };
+        let loaded = if self.config.shim.as_os_str().is_empty() {
+            ShimBinary::find()
+        } else {
+            ShimBinary::load(&self.config.shim)
+        };
         let loaded = loaded?;
         Ok(self.binary.get_or_init(|| loaded))
     }

@@ -5,7 +5,7 @@ use corten_types::{ErrorKind, Kind};
 
 use crate::build::Builds;
 use crate::config::{EngineConfig, Paths};
-use crate::container::Containers;
+use crate::container::{ContainerError, Containers, Parts};
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::image::Images;
@@ -58,6 +58,9 @@ pub enum OpenError {
     /// The volumes cannot be read.
     #[error(transparent)]
     Volumes(#[from] crate::volume::VolumeError),
+    /// The containers on record cannot be read.
+    #[error(transparent)]
+    Containers(#[from] ContainerError),
     /// A database does not open.
     #[error("cannot open the database {path}")]
     Database {
@@ -87,6 +90,18 @@ impl Engine {
         let store = Store::open(&paths.data_root).await?;
         let events = Arc::new(Events::new());
         let volumes = Volumes::open(store.records().clone(), &paths.data_root, events.clone())?;
+        let volumes = Arc::new(volumes);
+        let networks = Arc::new(Networks {});
+        let containers = Arc::new(Containers::new(Parts {
+            config: config.clone(),
+            paths: paths.clone(),
+            store: store.clone(),
+            events: events.clone(),
+            volumes: volumes.clone(),
+            networks: networks.clone(),
+        }));
+        containers.restore().await?;
+        containers.start_sweeper();
         Ok(Arc::new(Self {
             system: System::new(config.live.clone(), &paths.data_root),
             config,
@@ -95,9 +110,9 @@ impl Engine {
             store,
             events,
             images: Arc::new(Images {}),
-            volumes: Arc::new(volumes),
-            networks: Arc::new(Networks {}),
-            containers: Arc::new(Containers {}),
+            volumes,
+            networks,
+            containers,
             execs: Arc::new(Execs {}),
             builds: Arc::new(Builds {}),
         }))
@@ -106,7 +121,9 @@ impl Engine {
 
 impl Engine {
     /// Ends in order: stops the containers at once, each with its own time-out, unless they are to be kept.
-    pub async fn shutdown(&self, _keep_containers: bool) {}
+    pub async fn shutdown(&self, keep_containers: bool) {
+        self.containers.shutdown(keep_containers).await;
+    }
 }
 
 /// The folders of both roots, for root only.

@@ -226,7 +226,8 @@ async fn resolve_mounts(
         // A container that is not there makes the request wrong, not the container missing.
         let other = shared.find(from).map_err(|error| validate::Invalid(error.to_string()))?;
         for point in &other.view().record.mounts {
-            let copy = MountPoint { rw: point.rw && writable, copy: false, mode: String::new(), ..point.clone() };
+            let copy =
+                MountPoint { rw: point.rw && writable, copy: false, mode: String::new(), ..point.clone() };
             points.insert(point.destination.clone(), copy);
         }
     }

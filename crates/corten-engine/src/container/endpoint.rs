@@ -52,7 +52,12 @@ impl Containers {
     }
 
     /// Takes a container off a network, running or not.
-    pub async fn disconnect(&self, container: &str, network: &str, force: bool) -> Result<(), ContainerError> {
+    pub async fn disconnect(
+        &self,
+        container: &str,
+        network: &str,
+        force: bool,
+    ) -> Result<(), ContainerError> {
         let network = network.to_owned();
         self.find(container)?.ask(move |owner| Box::pin(owner.disconnect(network, force))).await?
     }

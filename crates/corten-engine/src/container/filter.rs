@@ -23,8 +23,21 @@ pub struct ListFilter {
 
 /// Conditions a list knows.
 const KEYS: [&str; 15] = [
-    "ancestor", "before", "exited", "id", "isolation", "label", "name", "status", "health", "since", "volume",
-    "network", "is-task", "publish", "expose",
+    "ancestor",
+    "before",
+    "exited",
+    "id",
+    "isolation",
+    "label",
+    "name",
+    "status",
+    "health",
+    "since",
+    "volume",
+    "network",
+    "is-task",
+    "publish",
+    "expose",
 ];
 
 const STATES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
@@ -143,7 +156,8 @@ impl<'a> Plan<'a> {
 
     fn exit_shows(&self, view: &View, active: bool) -> bool {
         let last = &view.live.last;
-        self.exited.is_empty() || (!active && last.started_at.is_some() && self.exited.contains(&last.exit_code))
+        self.exited.is_empty()
+            || (!active && last.started_at.is_some() && self.exited.contains(&last.exit_code))
     }
 
     fn volume_shows(&self, view: &View) -> bool {
@@ -183,7 +197,8 @@ impl<'a> Plan<'a> {
 fn find(views: &[Arc<View>], text: &str) -> Option<String> {
     let name = text.trim_start_matches('/');
     let exact = views.iter().find(|view| view.record.id == text || view.record.name == name);
-    let found = exact.or_else(|| views.iter().find(|view| !text.is_empty() && view.record.id.starts_with(text)));
+    let found =
+        exact.or_else(|| views.iter().find(|view| !text.is_empty() && view.record.id.starts_with(text)));
     found.map(|view| view.record.id.clone())
 }
 
@@ -192,7 +207,9 @@ fn one_of(filters: &Filters, key: &str, what: &str, known: &[&str]) -> Result<()
         None => Ok(()),
         Some(value) => {
             let list = known.join(", ");
-            invalid(format!("invalid filter '{key}={value}': invalid value for {what} ({value}): must be one of {list}"))
+            invalid(format!(
+                "invalid filter '{key}={value}': invalid value for {what} ({value}): must be one of {list}"
+            ))
         }
     }
 }
@@ -207,8 +224,14 @@ fn ports(filters: &Filters, key: &str) -> Result<BTreeSet<(u16, String)>, Invali
         let (range, protocol) = value.split_once('/').unwrap_or((value, "tcp"));
         let (from, to) = range.split_once('-').unwrap_or((range, range));
         match (from.parse::<u16>(), to.parse::<u16>()) {
-            (Ok(from), Ok(to)) if from <= to => ports.extend((from..=to).map(|port| (port, protocol.to_owned()))),
-            _ => return invalid(format!("error while looking up for {key} {value}: invalid port range: {range}")),
+            (Ok(from), Ok(to)) if from <= to => {
+                ports.extend((from..=to).map(|port| (port, protocol.to_owned())))
+            }
+            _ => {
+                return invalid(format!(
+                    "error while looking up for {key} {value}: invalid port range: {range}"
+                ));
+            }
         }
     }
     Ok(ports)

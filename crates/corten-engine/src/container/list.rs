@@ -74,9 +74,7 @@ fn summary(view: &View, now: Timestamp) -> Summary {
 /// An endpoint without what only inspect shows.
 fn shown(settings: EndpointSettings) -> EndpointSettings {
     EndpointSettings {
-        ipam_config: settings
-            .ipam_config
-            .map(|ipam| EndpointIpamConfig { link_local_ips: None, ..ipam }),
+        ipam_config: settings.ipam_config.map(|ipam| EndpointIpamConfig { link_local_ips: None, ..ipam }),
         links: None,
         aliases: None,
         driver_opts: None,

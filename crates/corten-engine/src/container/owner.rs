@@ -14,7 +14,7 @@ use super::handle::{Container, Job};
 use super::record::{CONTAINER, Live, Record, STATE};
 use super::state::State;
 use super::{ContainerError, Shared, View};
-use crate::shim::{Shim, ShimEvent, ShimEvents};
+use crate::shim::{Shim, ShimEvent, ShimEvents, Target};
 
 /// The owner of one container.
 pub(super) struct Owner {
@@ -83,8 +83,11 @@ async fn run(mut owner: Owner, mut queue: mpsc::UnboundedReceiver<Job>) {
         match owner.next(&mut queue).await {
             Next::Job(job) => job(&mut owner).await,
             Next::News(Some(ShimEvent::Exited(exit))) => Box::pin(owner.exited(exit)).await,
-            Next::News(Some(ShimEvent::ExecExited { exec_id, exit })) => owner.container.exec_ended(&exec_id, exit),
+            Next::News(Some(ShimEvent::ExecExited { exec_id, exit })) => {
+                owner.container.exec_ended(&exec_id, exit)
+            }
             Next::News(Some(ShimEvent::Oom)) => owner.oom().await,
+            Next::News(Some(ShimEvent::Detached { target })) => owner.detached(&target),
             Next::News(None) => owner.news = None,
             Next::Restart => {
                 owner.restart_at = None;
@@ -152,6 +155,13 @@ impl Owner {
     /// Writes what the container is, durably.
     pub(super) async fn persist_record(&self) -> Result<(), ContainerError> {
         put_record(&self.shared, &self.view.record).await
+    }
+
+    fn detached(&self, target: &Target) {
+        match target {
+            Target::Init => self.emit("detach", &[]),
+            Target::Exec(exec) => self.emit("exec_detach", &[("execID", exec.clone())]),
+        }
     }
 
     /// Tells everybody that something happened to the container.

@@ -17,7 +17,8 @@ impl Containers {
             let excluded = filters.has("label!") && filters.labels("label!", label);
             let starting = view.live.state == super::state::State::Starting;
             let young = until.is_some_and(|until| record.created > until);
-            if view.live.state.is_active() || starting || young || excluded || !filters.labels("label", label) {
+            if view.live.state.is_active() || starting || young || excluded || !filters.labels("label", label)
+            {
                 continue;
             }
             let bytes = self.shared.store.snapshots().usage(&record.id).map_or(0, |usage| usage.size);

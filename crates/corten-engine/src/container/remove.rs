@@ -40,7 +40,8 @@ impl Containers {
         let name = name.to_owned();
         let removed = container.ask(move |owner| {
             Box::pin(async move {
-                admit(owner.id(), &owner.view.live.state, request).map_err(|reason| refused(&name, reason))?;
+                admit(owner.id(), &owner.view.live.state, request)
+                    .map_err(|reason| refused(&name, reason))?;
                 owner.remove(volumes).await
             })
         });

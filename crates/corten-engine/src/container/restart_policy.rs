@@ -47,7 +47,12 @@ pub fn decide(exited: Exited<'_>) -> Option<Duration> {
 }
 
 /// Whether a container that ran, or that its policy keeps alive, is started when the daemon starts.
-pub fn starts_with_daemon(policy: &RestartPolicy, stopped_by_user: bool, was_active: bool, exit_code: i64) -> bool {
+pub fn starts_with_daemon(
+    policy: &RestartPolicy,
+    stopped_by_user: bool,
+    was_active: bool,
+    exit_code: i64,
+) -> bool {
     match policy.name.as_str() {
         "always" => true,
         "unless-stopped" => !stopped_by_user,

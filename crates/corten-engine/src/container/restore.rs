@@ -65,7 +65,9 @@ impl Containers {
             })
             .collect();
         for sandbox in self.shared.networks.restore(&requests).await? {
-            let Some(container) = alive.iter().find(|container| sandbox_is_of(&sandbox, container)) else { continue };
+            let Some(container) = alive.iter().find(|container| sandbox_is_of(&sandbox, container)) else {
+                continue;
+            };
             let network = NetworkView {
                 sandbox_id: sandbox.id,
                 sandbox_key: sandbox.key.to_string_lossy().into_owned(),

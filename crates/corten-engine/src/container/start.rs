@@ -117,16 +117,27 @@ impl Owner {
     }
 
     async fn phases(&mut self) -> Result<(), ContainerError> {
-        let mounted = self.mount()?;
-        let networked = self.network(mounted).await?;
-        let spawned = self.spawn(networked).await?;
-        self.open_gate(spawned).await
+        let made = async {
+            let mounted = self.mount().await?;
+            let networked = self.network(mounted).await?;
+            self.spawn(networked).await
+        };
+        match made.await {
+            Ok(spawned) => self.open_gate(spawned).await,
+            Err(error) => {
+                self.undo_kernel_objects(None).await;
+                Err(error)
+            }
+        }
     }
 
     /// Mounts the root, reads the user from it and makes the working directory and missing bind sources.
-    fn mount(&mut self) -> Result<Mounted, ContainerError> {
+    async fn mount(&mut self) -> Result<Mounted, ContainerError> {
         use corten_store::Sync;
-        let record = &self.view.record;
+        let record = self.view.record.clone();
+        for point in record.mounts.iter().filter(|point| point.kind == MountKind::Volume) {
+            self.shared.volumes.mount(&point.name, &record.id).await?;
+        }
         let sync = if record.host.auto_remove { Sync::Volatile } else { Sync::Normal };
         let rootfs = self.shared.store.snapshots().get(&record.id)?.mount(sync)?;
         let root = Root::new(rootfs.as_fd());
@@ -136,7 +147,10 @@ impl Owner {
         let user = user::resolve(&record.config.user, groups, &passwd, &group)?;
         if !record.config.working_dir.is_empty() {
             root.make_directories(&record.config.working_dir, 0o755).map_err(|_| {
-                ContainerError::Path(format!("Cannot mkdir: {} is not a directory", record.config.working_dir))
+                ContainerError::Path(format!(
+                    "Cannot mkdir: {} is not a directory",
+                    record.config.working_dir
+                ))
             })?;
         }
         let mut mounts = Vec::new();
@@ -162,13 +176,8 @@ impl Owner {
 
     async fn spawn(&mut self, networked: Networked) -> Result<Spawned, ContainerError> {
         let Networked { mounted, sandbox } = networked;
-        match self.make_init(mounted, &sandbox).await {
-            Ok((shim, news, pid)) => Ok(Spawned { sandbox, shim, news, pid }),
-            Err(error) => {
-                self.undo_kernel_objects(None).await;
-                Err(error)
-            }
-        }
+        let (shim, news, pid) = self.make_init(mounted, &sandbox).await?;
+        Ok(Spawned { sandbox, shim, news, pid })
     }
 
     async fn make_init(
@@ -183,7 +192,9 @@ impl Owner {
         let exec_dir = shared.paths.container_exec(&record.id);
         // What an earlier run left would be taken for this one's end.
         let _ = fs::remove_dir_all(&exec_dir);
-        let io = |operation: &str, error: io::Error| ContainerError::io(format!("{operation} {}", exec_dir.display()), error);
+        let io = |operation: &str, error: io::Error| {
+            ContainerError::io(format!("{operation} {}", exec_dir.display()), error)
+        };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&exec_dir).map_err(|e| io("create", e))?;
         let text = serde_json::to_vec(&spec).map_err(|e| io("write the spec in", e.into()))?;
         fs::write(exec_dir.join("config.json"), text).map_err(|e| io("write the spec in", e))?;
@@ -249,6 +260,9 @@ impl Owner {
         }
         let id = self.id().to_owned();
         self.shared.networks.detach(&id).await;
+        if self.view.record.mounts.iter().any(|point| point.kind == MountKind::Volume) {
+            self.shared.volumes.unmount(&id).await;
+        }
         let cgroup = cgroup_path(&self.shared, &self.view.record);
         let folder = self.shared.paths.container_exec(&id);
         delete_cgroup(&cgroup);
@@ -337,7 +351,10 @@ fn joined(shared: &Shared, other: &str, own: &str, what: &str) -> Result<(String
     match &view.live.state {
         State::Running(run) | State::Paused(run) => Ok((container.id().to_owned(), run.pid)),
         State::Restarting => Err(Refusal::Restarting { id: container.id().to_owned() }.into()),
-        _ => Err(ContainerError::Join(format!("cannot join {what} of a non running container: {}", container.id()))),
+        _ => Err(ContainerError::Join(format!(
+            "cannot join {what} of a non running container: {}",
+            container.id()
+        ))),
     }
 }
 
@@ -350,7 +367,9 @@ fn make_spec(
 ) -> Result<corten_runtime::spec::Spec, ContainerError> {
     let host = &record.host;
     let join = |mode: &str, what: &str, file: &str| match mode.strip_prefix("container:") {
-        Some(other) => joined(shared, other, &record.id, what).map(|(_, pid)| Ns::Path(format!("/proc/{pid}/ns/{file}"))),
+        Some(other) => {
+            joined(shared, other, &record.id, what).map(|(_, pid)| Ns::Path(format!("/proc/{pid}/ns/{file}")))
+        }
         None if mode == "host" => Ok(Ns::Host),
         None => Ok(Ns::New),
     };
@@ -455,7 +474,11 @@ fn log_config(shared: &Shared, record: &Record) -> LogConfig {
 }
 
 /// What the log options `labels` and `env` ask to be written with every line.
-fn log_attributes(record: &Record, labels: Option<&String>, env: Option<&String>) -> BTreeMap<String, String> {
+fn log_attributes(
+    record: &Record,
+    labels: Option<&String>,
+    env: Option<&String>,
+) -> BTreeMap<String, String> {
     let mut attributes = BTreeMap::new();
     for key in labels.into_iter().flat_map(|list| list.split(',')) {
         if let Some(value) = record.config.labels.as_ref().and_then(|labels| labels.get(key)) {
@@ -463,7 +486,8 @@ fn log_attributes(record: &Record, labels: Option<&String>, env: Option<&String>
         }
     }
     for key in env.into_iter().flat_map(|list| list.split(',')) {
-        let mut variables = record.config.env.iter().flatten().filter_map(|variable| variable.split_once('='));
+        let mut variables =
+            record.config.env.iter().flatten().filter_map(|variable| variable.split_once('='));
         if let Some((_, value)) = variables.find(|(name, _)| *name == key) {
             attributes.insert(key.to_owned(), value.to_owned());
         }
@@ -481,7 +505,9 @@ fn start_error(error: ShimError) -> ContainerError {
     }
     // What the image or the request names and the kernel refuses is the request's fault, never the daemon's.
     let kind = match failure.kind() {
-        ErrorKind::Internal if exit_code == 128 && failure.message.contains("OCI runtime") => ErrorKind::InvalidArgument,
+        ErrorKind::Internal if exit_code == 128 && failure.message.contains("OCI runtime") => {
+            ErrorKind::InvalidArgument
+        }
         kind => kind,
     };
     ContainerError::Start { message, exit_code, kind }

@@ -41,7 +41,9 @@ async fn sweep(shared: &Shared, before: &BTreeSet<String>) -> BTreeSet<String> {
     ids.retain(|id| id.parse::<corten_types::ContainerId>().is_ok());
     {
         let registry = shared.registry.read();
-        ids.retain(|id| !registry.by_id.contains_key(id) && !registry.names.values().any(|owner| owner == id));
+        ids.retain(|id| {
+            !registry.by_id.contains_key(id) && !registry.names.values().any(|owner| owner == id)
+        });
     }
     for id in ids.intersection(before) {
         remove(shared, id).await;

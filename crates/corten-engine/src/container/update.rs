@@ -5,8 +5,8 @@ use std::sync::Arc;
 use corten_api::container::{HostConfig, Resources, RestartPolicy, UpdateConfig, UpdateResponse};
 use corten_runtime::cgroup::Cgroup;
 
-use super::owner::Owner;
 use super::oci_spec::{self, BlockDevices};
+use super::owner::Owner;
 use super::start::cgroup_path;
 use super::state::{Request, admit};
 use super::validate::{Invalid, Purpose, invalid};
@@ -14,7 +14,11 @@ use super::{ContainerError, Containers, validate};
 
 impl Containers {
     /// Changes what `update` names; a running container feels it at once.
-    pub async fn update(&self, container: &str, mut update: UpdateConfig) -> Result<UpdateResponse, ContainerError> {
+    pub async fn update(
+        &self,
+        container: &str,
+        mut update: UpdateConfig,
+    ) -> Result<UpdateResponse, ContainerError> {
         let mut warnings = Vec::new();
         validate::resources(&mut update.resources, &self.shared.facts, Purpose::Update, &mut warnings)?;
         validate::restart_policy(&update.restart_policy)?;
@@ -28,9 +32,8 @@ impl Owner {
     async fn update(&mut self, update: UpdateConfig) -> Result<(), ContainerError> {
         admit(self.id(), &self.view.live.state, Request::Update)?;
         let mut host = self.view.record.host.clone();
-        apply(&mut host, &update).map_err(|error| {
-            Invalid(format!("Cannot update container {}: {error}", self.id()))
-        })?;
+        apply(&mut host, &update)
+            .map_err(|error| Invalid(format!("Cannot update container {}: {error}", self.id())))?;
         if self.view.live.state.run().is_some() {
             let cgroup = Cgroup::open(&cgroup_path(&self.shared, &self.view.record))?;
             cgroup.apply(&oci_spec::resources(&update.resources, &BlockDevices::default()))?;
@@ -48,7 +51,9 @@ fn apply(host: &mut HostConfig, update: &UpdateConfig) -> Result<(), Invalid> {
     let RestartPolicy { name, .. } = &update.restart_policy;
     if !name.is_empty() {
         if host.auto_remove && name != "no" {
-            return invalid("Restart policy cannot be updated because AutoRemove is enabled for the container");
+            return invalid(
+                "Restart policy cannot be updated because AutoRemove is enabled for the container",
+            );
         }
         host.restart_policy = update.restart_policy.clone();
     }
@@ -88,7 +93,9 @@ fn apply(host: &mut HostConfig, update: &UpdateConfig) -> Result<(), Invalid> {
 
 fn check(old: &Resources, new: &Resources) -> Result<(), Invalid> {
     if new.nano_cpus > 0 && old.cpu_period > 0 {
-        return invalid("Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set");
+        return invalid(
+            "Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set",
+        );
     }
     if new.nano_cpus > 0 && old.cpu_quota > 0 {
         return invalid("Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set");

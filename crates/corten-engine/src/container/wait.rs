@@ -64,7 +64,8 @@ async fn wait(mut views: watch::Receiver<Arc<View>>, condition: WaitCondition, e
         WaitCondition::NextExit => view.exits > exits,
         WaitCondition::Removed => !view.removal_error.is_empty(),
     };
-    let last = |view: &View| Waited { exit_code: view.live.last.exit_code, error: view.removal_error.clone() };
+    let last =
+        |view: &View| Waited { exit_code: view.live.last.exit_code, error: view.removal_error.clone() };
     if let Ok(view) = views.wait_for(met).await {
         return last(&view);
     }
