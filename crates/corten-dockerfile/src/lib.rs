@@ -45,7 +45,7 @@ pub use mount::{Mount, MountError, MountKind, Sharing};
 pub use parse::instruction;
 pub use quote::quote;
 pub use span::Span;
-pub use stage::{Program, Stage};
+pub use stage::{GlobalArg, Program, Stage};
 
 /// Parses a whole Dockerfile into its stages.
 pub fn program(source: &[u8]) -> Result<(Ast, Program), ParseError> {
