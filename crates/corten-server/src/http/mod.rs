@@ -1,6 +1,7 @@
 //! HTTP/1.1 as the Engine API speaks it: requests, responses, routes, and connections taken over by a stream.
 
 mod body;
+mod go_json;
 mod hijack;
 mod query;
 mod request;

@@ -144,7 +144,7 @@ fn check_json_type(content_type: &str, empty: bool) -> Result<(), ApiError> {
 }
 
 fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| ApiError::invalid(format!("invalid JSON: {error}")))
+    super::go_json::decode(bytes).map_err(ApiError::invalid)
 }
 
 /// A request's body: read it as [`AsyncRead`], or in a blocking thread through [`RequestBody::blocking`].
