@@ -58,6 +58,11 @@ pub fn decompress<'a>(mut reader: impl BufRead + Send + 'a) -> Result<Box<dyn Re
     })
 }
 
+/// The stream as gzip, fast rather than small. The same bytes give the same bytes.
+pub fn gzip(reader: impl Read) -> impl Read {
+    flate2::read::GzEncoder::new(reader, flate2::Compression::fast())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

@@ -31,7 +31,7 @@ mod xattr;
 
 pub use apply::{Applied, ApplyOptions, DeferredLink, Ownership, Whiteouts, apply, unpack};
 pub use changes::{Change, ChangeKind, changes};
-pub use compression::{Compression, decompress};
+pub use compression::{Compression, decompress, gzip};
 pub use diff::diff;
 pub use entry::{Entry, EntryKind, Time};
 pub use error::{ApplyError, DiffError};

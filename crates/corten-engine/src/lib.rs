@@ -29,6 +29,7 @@ pub mod network;
 mod ready;
 pub mod shim;
 pub mod system;
+pub mod time;
 pub mod volume;
 
 mod engine;

@@ -11,7 +11,7 @@
 //! What an intake found in the store already it holds: the collector leaves it alone until the intake ends. A process
 //! that dies at any step leaves files that no row names, which the next `Store::open` removes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::PathBuf;
@@ -59,10 +59,10 @@ pub enum IntakeError {
         found: Digest,
     },
     /// A layer could not be unpacked.
-    #[error("failed to extract layer {diff_id}: {source}")]
+    #[error("failed to extract {layer}: {source}")]
     Apply {
         /// Which.
-        diff_id: Digest,
+        layer: String,
         /// Why.
         source: ApplyError,
     },
@@ -308,7 +308,7 @@ impl Intake {
             let mut done = Vec::new();
             while let Some((position, layer)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let blob = self.open(&layer.descriptor.digest)?;
-                done.push((*position, self.apply(&layer.diff_id, Box::new(blob))?));
+                done.push((*position, self.apply(Some(&layer.diff_id), Box::new(blob))?));
             }
             Ok::<_, IntakeError>(done)
         };
@@ -331,7 +331,7 @@ impl Intake {
         unpacked.sort_by_key(|(position, _)| *position);
         for (position, tree) in unpacked {
             let below = position.checked_sub(1).map(|below| layers[below].chain_id);
-            self.settle(layers[position].chain_id, below, &layers[position].diff_id, tree)?;
+            self.settle(layers[position].chain_id, below, tree)?;
         }
         Ok(())
     }
@@ -344,9 +344,24 @@ impl Intake {
         reader: Box<dyn Read + Send + '_>,
     ) -> Result<Digest, IntakeError> {
         let chain = Digest::chain(parent, diff_id);
-        let tree = self.apply(diff_id, reader)?;
-        self.settle(chain, parent.copied(), diff_id, tree)?;
+        let tree = self.apply(Some(diff_id), reader)?;
+        self.settle(chain, parent.copied(), tree)?;
         Ok(chain)
+    }
+
+    /// Unpacks one layer whose DiffID nobody has said, and gives that and the chain.
+    pub fn unpack_unknown(
+        &self,
+        parent: Option<&Digest>,
+        reader: Box<dyn Read + Send + '_>,
+    ) -> Result<(Digest, Digest), IntakeError> {
+        let tree = self.apply(None, reader)?;
+        let diff_id = tree.diff_id;
+        let chain = Digest::chain(parent, &diff_id);
+        if !self.has_layer(&chain) {
+            self.settle(chain, parent.copied(), tree)?;
+        }
+        Ok((diff_id, chain))
     }
 
     /// Whether the layer is in the store or in this intake. If it is, it stays.
@@ -389,14 +404,22 @@ impl Intake {
         Ok((Descriptor::new(media_type, diff_id, size), chain))
     }
 
-    fn apply(&self, diff_id: &Digest, reader: Box<dyn Read + Send + '_>) -> Result<Unpacked, IntakeError> {
+    fn apply(
+        &self,
+        expected: Option<&Digest>,
+        reader: Box<dyn Read + Send + '_>,
+    ) -> Result<Unpacked, IntakeError> {
         let dir = {
             let mut state = self.shared.state.write();
             state.next_dir += 1;
             state.next_dir - 1
         };
-        let mut unpacked =
-            Unpacked { shared: self.shared.clone(), dir: Some(dir), applied: Applied::default() };
+        let mut unpacked = Unpacked {
+            shared: self.shared.clone(),
+            dir: Some(dir),
+            diff_id: Digest::of(b""),
+            applied: Applied::default(),
+        };
         let (outer, tree) = (self.shared.layout.snapshot(dir), self.shared.layout.tree(dir));
         for path in [&outer, &tree] {
             let mode = Mode::from_raw_mode(0o755);
@@ -407,7 +430,7 @@ impl Intake {
             })?;
         }
         let root = open_directory(&tree)?;
-        let failed = |source| IntakeError::Apply { diff_id: *diff_id, source };
+        let failed = |source| IntakeError::Apply { layer: name_layer(expected), source };
         let plain =
             corten_archive::decompress(BufReader::with_capacity(256 << 10, reader)).map_err(failed)?;
         let mut hashing = Hashing { reader: plain, digester: Digester::new() };
@@ -416,21 +439,18 @@ impl Intake {
         std::io::copy(&mut hashing, &mut std::io::sink())
             .map_err(|source| failed(ApplyError::Read { source }))?;
         let found = hashing.digester.finish();
-        if found != *diff_id {
-            return Err(IntakeError::DiffId { expected: *diff_id, found });
+        if let Some(expected) = expected
+            && *expected != found
+        {
+            return Err(IntakeError::DiffId { expected: *expected, found });
         }
+        unpacked.diff_id = found;
         unpacked.applied = applied;
         Ok(unpacked)
     }
 
     /// Brings an unpacked tree in harmony with the trees beneath it, measures it and stages it.
-    fn settle(
-        &self,
-        chain: Digest,
-        parent: Option<Digest>,
-        diff_id: &Digest,
-        mut tree: Unpacked,
-    ) -> Result<(), IntakeError> {
+    fn settle(&self, chain: Digest, parent: Option<Digest>, mut tree: Unpacked) -> Result<(), IntakeError> {
         let Some(dir) = tree.dir else { return Ok(()) };
         let path = self.shared.layout.tree(dir);
         let root = open_directory(&path)?;
@@ -444,7 +464,7 @@ impl Intake {
             next = row.parent;
         }
         corten_archive::settle(&root, &tree.applied, &below)
-            .map_err(|source| IntakeError::Apply { diff_id: *diff_id, source })?;
+            .map_err(|source| IntakeError::Apply { layer: name_layer(Some(&tree.diff_id)), source })?;
         let usage =
             tree_usage(&path).map_err(|source| IntakeError::Io { operation: "measure", path, source })?;
         let row = LayerRow { dir, parent, usage };
@@ -453,6 +473,17 @@ impl Intake {
             trash::discard(&self.shared, &self.shared.layout.snapshot(twin.dir));
         }
         Ok(())
+    }
+
+    /// Throws away blobs of this intake that are not in `wanted`.
+    pub fn keep_only(&self, wanted: &HashSet<Digest>) {
+        self.staged.lock().blobs.retain(|digest, (path, _)| {
+            let keep = wanted.contains(digest);
+            if !keep {
+                remove_quietly(path);
+            }
+            keep
+        });
     }
 
     /// Makes everything visible. Durable when this returns.
@@ -554,7 +585,12 @@ fn discard_staged(shared: &Shared, staged: Staged) {
 struct Unpacked {
     shared: Arc<Shared>,
     dir: Option<u64>,
+    diff_id: Digest,
     applied: Applied,
+}
+
+fn name_layer(diff_id: Option<&Digest>) -> String {
+    diff_id.map_or_else(|| "layer".into(), |diff_id| format!("layer {diff_id}"))
 }
 
 impl Drop for Unpacked {
