@@ -32,10 +32,9 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::Server;
 use super::dispatch::Fate;
 use super::socket::{Departure, Socket};
-use crate::http::{Body, Content, Hijack, Hijacked, Transport};
+use crate::http::{Body, Content, Hijack, Hijacked, Response, Transport};
 
 /// How long a head may take from its first byte on.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -80,6 +79,17 @@ impl Progress {
     }
 }
 
+/// Who answers the requests of a connection.
+pub(crate) trait Answers: Send + Sync + 'static {
+    /// Answers one request; `began` is told what becomes of the handler when the client goes away, before it runs.
+    fn answer(
+        self: &Arc<Self>,
+        request: http::Request<hyper::body::Incoming>,
+        check_host: bool,
+        began: impl FnOnce(Fate) + Send,
+    ) -> impl Future<Output = Response> + Send;
+}
+
 /// The handler's wish for the connection, and how the client asked.
 struct Wish {
     hijack: Hijack,
@@ -90,7 +100,7 @@ struct Wish {
 pub(crate) async fn serve_connection<T: Transport + 'static>(
     io: T,
     socket: Socket,
-    server: Arc<Server>,
+    server: Arc<impl Answers>,
     check_host: bool,
 ) {
     let progress = Arc::new(Progress::default());
@@ -171,7 +181,7 @@ async fn watch(socket: &Socket, progress: &Progress) {
 }
 
 async fn respond(
-    server: &Arc<Server>,
+    server: &Arc<impl Answers>,
     request: http::Request<hyper::body::Incoming>,
     check_host: bool,
     progress: &Arc<Progress>,
@@ -344,3 +354,6 @@ impl http_body::Body for Tracked {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,8 @@ use http::{Method, StatusCode, Uri};
 use tokio::sync::Notify;
 
 use super::Origins;
-use crate::http::{ApiVersion, Query, Request, RequestBody, RequestHead, Response, Router};
+use super::connection::Answers;
+use crate::http::{ApiVersion, Content, Hijack, Query, Request, RequestBody, RequestHead, Response, Router};
 use crate::{ApiError, routes};
 
 /// The API over one engine: what every connection shares.
@@ -70,13 +71,14 @@ impl Server {
             idle.await;
         }
     }
+}
 
-    /// Answers one request. `began` is told the fate of the handler before it runs.
-    pub(crate) async fn answer(
+impl Answers for Server {
+    async fn answer(
         self: &Arc<Self>,
         request: http::Request<hyper::body::Incoming>,
         check_host: bool,
-        began: impl FnOnce(Fate),
+        began: impl FnOnce(Fate) + Send,
     ) -> Response {
         let (parts, body) = request.into_parts();
         tracing::debug!(method = %parts.method, path = %parts.uri.path().escape_debug(), "request");
@@ -140,6 +142,12 @@ impl Server {
         });
         if is_head {
             response = response.without_body();
+        }
+        if let Content::Hijack(hijack) = &mut response.content
+            && !version.at_least(42)
+        {
+            // Older clients know one type for both kinds of stream.
+            hijack.content_type = Hijack::RAW;
         }
         with_version_headers(response).header(HeaderName::from_static("docker-experimental"), "false")
     }
