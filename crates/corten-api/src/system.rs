@@ -287,9 +287,9 @@ pub struct DiskUsage {
     /// Bytes of all layers.
     pub layers_size: i64,
     /// Images, as their list shows them.
-    pub images: Option<Vec<Value>>,
+    pub images: Option<Vec<crate::image::Summary>>,
     /// Containers, as their list with sizes shows them.
-    pub containers: Option<Vec<Value>>,
+    pub containers: Option<Vec<crate::container::Summary>>,
     /// Volumes with their usage.
     pub volumes: Option<Vec<Volume>>,
     /// Records of the build cache.

@@ -2,6 +2,7 @@
 
 mod host;
 mod info;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,8 +13,8 @@ use parking_lot::RwLock;
 
 pub use host::{Cgroups, Host};
 pub use info::VERSION;
+pub use usage::{Counts, UsageError, Wanted};
 
-use crate::Engine;
 use crate::config::Live;
 use crate::events::Events;
 
@@ -23,19 +24,6 @@ pub struct System {
     host: Host,
     live: RwLock<Arc<Live>>,
     warnings: RwLock<BTreeMap<&'static str, Vec<String>>>,
-}
-
-/// How many of what there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Running containers.
-    pub running: i64,
-    /// Paused containers.
-    pub paused: i64,
-    /// All other containers.
-    pub stopped: i64,
-    /// Images.
-    pub images: i64,
 }
 
 impl System {
@@ -87,13 +75,6 @@ impl System {
     /// Everything that subsystems warn about, by their names' order.
     pub fn warnings(&self) -> Vec<String> {
         self.warnings.read().values().flatten().cloned().collect()
-    }
-}
-
-impl Engine {
-    /// How many containers and images there are.
-    pub fn counts(&self) -> Counts {
-        Counts::default()
     }
 }
 

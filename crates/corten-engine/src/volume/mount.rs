@@ -49,8 +49,14 @@ impl Volumes {
     pub async fn unmount(&self, container: &str) {
         let _changing = self.changes.lock().await;
         for (name, entry) in self.entries.lock().iter_mut() {
-            if entry.mounted_for.remove(container) && entry.mounted_for.is_empty() {
+            // After a restart of the daemon it is not known for whom a volume was mounted, only who has it. Taking the mount from this
+            // path does not take it from containers that have it already.
+            let noted = entry.mounted_for.remove(container) || entry.users.contains(container);
+            if noted && !entry.record.is_plain() && entry.mounted_for.is_empty() {
                 let target = self.data(name);
+                if !is_mount_point(&target) {
+                    continue;
+                }
                 if let Err(error) = rustix::mount::unmount(&target, UnmountFlags::DETACH) {
                     tracing::warn!(volume = name, %error, "a volume was not unmounted");
                 }
