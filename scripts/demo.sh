@@ -28,6 +28,7 @@ cleanup() {
 trap cleanup EXIT
 
 step "Start a sealed daemon: its own data, socket and network"
+echo '{}' > "$work/daemon.json"
 "$BIN/corten" daemon --data-root "$work/data" --exec-root "$work/run" --pidfile "$work/pid" \
   --config-file "$work/daemon.json" -H "$DOCKER_HOST" > "$work/daemon.log" 2>&1 &
 daemon=$!

@@ -48,6 +48,7 @@ impl Engine {
     /// Starts ours, from `$CORTEN_BIN`.
     pub fn corten() -> Result<Self> {
         let dir = tempdir("corten")?;
+        std::fs::write(dir.join("daemon.json"), "{}")?;
         let mut command = Command::new(corten_binary()?);
         command.arg("daemon").args(["--config-file", &text(&dir.join("daemon.json"))]);
         Self::start(Which::Corten, dir, command)
