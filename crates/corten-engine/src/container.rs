@@ -35,6 +35,7 @@ pub mod state;
 pub mod user;
 pub mod validate;
 
+mod archive;
 mod create;
 mod endpoint;
 mod error;
@@ -53,10 +54,12 @@ mod rename;
 mod restore;
 mod start;
 mod sweep;
+mod top;
 mod update;
 mod view;
 mod wait;
 
+pub use archive::{ArchiveSource, PutOptions};
 pub use create::CreateContainer;
 pub use error::ContainerError;
 pub use filter::ListFilter;

@@ -21,6 +21,8 @@ pub struct Container {
     shim: Mutex<Option<Shim>>,
     /// Execs that run, and who waits for their end.
     execs: Mutex<HashMap<String, Option<oneshot::Sender<Exit>>>>,
+    /// Held by whoever has the root of the container mounted while it does not run.
+    root: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Container {
@@ -31,6 +33,7 @@ impl Container {
             jobs,
             shim: Mutex::new(None),
             execs: Mutex::default(),
+            root: Arc::default(),
         }
     }
 
@@ -77,6 +80,10 @@ impl Container {
         let mut ids: Vec<String> = self.execs.lock().keys().cloned().collect();
         ids.sort();
         ids
+    }
+
+    pub(super) fn root_lock(&self) -> Arc<tokio::sync::Mutex<()>> {
+        self.root.clone()
     }
 
     pub(super) fn publish(&self, view: View) {

@@ -117,6 +117,8 @@ impl Owner {
     }
 
     async fn phases(&mut self) -> Result<(), ContainerError> {
+        // Whoever reads the tree of the stopped container finishes first.
+        let _mounted_elsewhere = self.container.root_lock().lock_owned().await;
         let made = async {
             let mounted = self.mount().await?;
             let networked = self.network(mounted).await?;

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use crate::{ApiError, ApiVersion, Request, Response, Router};
 
+mod copy;
 mod lift;
 
 /// Registers them.
@@ -25,6 +26,9 @@ pub fn routes(r: &mut Router) {
     r.post("/containers/{id}/update", update);
     r.post_until_client_leaves("/containers/{id}/wait", wait);
     r.delete("/containers/{id}", remove);
+    r.get("/containers/{id}/top", top);
+    r.get("/containers/{id}/changes", changes);
+    copy::routes(r);
 }
 
 async fn list(req: Request) -> Result<Response, ApiError> {
@@ -170,4 +174,15 @@ async fn wait(req: Request) -> Result<Response, ApiError> {
         let _ = lines.send(&WaitResponse { error, status_code: waited.exit_code }).await;
     });
     Ok(response)
+}
+
+async fn top(req: Request) -> Result<Response, ApiError> {
+    let args = req.query().text("ps_args").unwrap_or_default();
+    Ok(Response::json(&req.engine().containers.top(req.param("id"), args)?))
+}
+
+async fn changes(req: Request) -> Result<Response, ApiError> {
+    let changes = req.engine().containers.changes(req.param("id")).await?;
+    // No change at all is `null`.
+    Ok(Response::json(&(!changes.is_empty()).then_some(changes)))
 }
