@@ -43,6 +43,7 @@ mod exit;
 mod filter;
 mod handle;
 mod health;
+mod image_use;
 mod inspect;
 mod kill;
 mod list;

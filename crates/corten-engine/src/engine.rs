@@ -100,6 +100,10 @@ impl Engine {
             volumes: volumes.clone(),
             networks: networks.clone(),
         }));
+        let images = Arc::new(Images::new(store.clone(), events.clone()));
+        let users = Arc::downgrade(&containers);
+        images
+            .ask_users(Box::new(move || users.upgrade().map(|users| users.image_uses()).unwrap_or_default()));
         containers.restore().await?;
         containers.start_sweeper();
         Ok(Arc::new(Self {
@@ -107,7 +111,7 @@ impl Engine {
             config,
             paths,
             runtime,
-            images: Arc::new(Images::new(store.clone(), events.clone())),
+            images,
             store,
             events,
             volumes,

@@ -10,8 +10,8 @@ use rustix::fs::{IFlags, Mode, OFlags};
 use crate::collect::{Collected, collect};
 use crate::content::{Content, Documents};
 use crate::database::{Database, DatabaseError, Durability};
-use crate::image::Images;
-use crate::intake::Intake;
+use crate::image::{Image, Images};
+use crate::intake::{Intake, IntakeError};
 use crate::layout::Layout;
 use crate::records::{self, Records};
 use crate::reserve::Reserve;
@@ -129,6 +129,22 @@ impl Store {
     /// Begins to take something in. An intake that is kept without a commit is a lease on what it holds.
     pub fn intake(&self) -> Intake {
         Intake::new(self.shared.clone())
+    }
+
+    /// Unpacks an image that is not unpacked yet, before a container is made from it.
+    pub async fn ensure_unpacked(&self, image: &Image) -> Result<(), IntakeError> {
+        if image.chain_id().is_none_or(|chain| self.snapshots.has_chain(&chain)) {
+            return Ok(());
+        }
+        let (intake, layers) = (self.intake(), image.layers.clone());
+        let unpacked = tokio::task::spawn_blocking(move || {
+            intake.unpack(&layers)?;
+            intake.commit()
+        });
+        match unpacked.await {
+            Ok(unpacked) => unpacked,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     /// Removes blobs and layers that nothing names, and says which. The files are deleted later.

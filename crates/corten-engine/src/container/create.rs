@@ -77,6 +77,9 @@ impl Containers {
         shared.networks.check(&super::endpoint::request(shared, &record))?;
         let chain = image.as_ref().and_then(Image::chain_id);
         let outcome = async {
+            if let Some(image) = &image {
+                shared.store.ensure_unpacked(image).await?;
+            }
             shared.store.snapshots().prepare(&record.id, chain.as_ref()).await?;
             made.snapshot = true;
             resolve_mounts(shared, &mut record, chain.as_ref()).await?;

@@ -1,4 +1,4 @@
-use corten_store::{DatabaseError, ImageError, SnapshotError};
+use corten_store::{DatabaseError, ImageError, IntakeError, SnapshotError};
 use corten_types::{ErrorKind, Kind};
 
 use super::mounts::MountError;
@@ -104,6 +104,9 @@ pub enum ContainerError {
     /// Of the monitor.
     #[error(transparent)]
     Shim(#[from] ShimError),
+    /// An image's layers could not be unpacked.
+    #[error(transparent)]
+    Unpack(#[from] IntakeError),
     /// Of the root file system.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -158,6 +161,7 @@ impl Kind for ContainerError {
             Self::Volume(error) => error.kind(),
             Self::Start { kind, .. } => *kind,
             Self::Shim(error) => error.kind(),
+            Self::Unpack(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),
             Self::Cgroup(error) => error.kind(),
             Self::Database(error) => error.kind(),

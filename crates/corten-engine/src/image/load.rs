@@ -116,21 +116,6 @@ impl Images {
         intake.commit()?;
         Ok(loaded)
     }
-
-    /// Unpacks an image that is not unpacked yet, before a container is made from it.
-    pub async fn ensure_unpacked(self: &Arc<Self>, image: &corten_store::Image) -> Result<(), Error> {
-        let snapshots = self.store.snapshots();
-        if image.chain_id().is_none_or(|chain| snapshots.has_chain(&chain)) {
-            return Ok(());
-        }
-        let (store, layers) = (self.store.clone(), image.layers.clone());
-        blocking(move || {
-            let intake = store.intake();
-            intake.unpack(&layers)?;
-            Ok(intake.commit()?)
-        })
-        .await
-    }
 }
 
 fn name_of(target: &Descriptor) -> Option<Reference> {
