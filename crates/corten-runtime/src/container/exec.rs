@@ -21,7 +21,8 @@ const JOINED: [Kind; 6] = [Kind::User, Kind::Mount, Kind::Uts, Kind::Ipc, Kind::
 
 /// Runs a further program inside a running container, and returns once it has been executed.
 ///
-/// The calling process must have one thread; it becomes the parent of the new process and must reap it.
+/// The calling process must have one thread; it becomes the parent of the new process and must reap it whenever it
+/// ends: the first process of a pid namespace is not gone before every other process inside was reaped.
 pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
     let empty = Linux::default();
     let linux = request.spec.linux.as_ref().unwrap_or(&empty);

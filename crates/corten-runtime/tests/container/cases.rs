@@ -1,10 +1,14 @@
 //! What containers must look like from inside.
 
-use corten_runtime::spec::{Mount, User};
+use std::time::Duration;
+
+use corten_runtime::spec::{
+    CpuLimits, Device, DeviceRule, LinuxResources, MemoryLimits, Mount, PidLimits, User,
+};
 use corten_runtime::{CreateError, ExecError, ExecFailure, StartError, Stdio};
 use corten_sys::process::Exit;
 
-use crate::fixture::{Bundle, pipes, read_some};
+use crate::fixture::{Bundle, Group, Running, pipes, read_some};
 
 /// Every case, by name.
 pub const ALL: &[(&str, fn())] = &[
@@ -26,6 +30,12 @@ pub const ALL: &[(&str, fn())] = &[
     ("exec_joins_the_container", exec_joins),
     ("exec_reports_a_missing_program", exec_missing),
     ("a_gate_that_is_dropped_ends_the_container", dropped_gate),
+    ("a_container_lives_in_its_cgroup_and_sees_it", cgroup_membership),
+    ("a_container_out_of_memory_is_killed_and_counted", cgroup_memory),
+    ("processes_are_limited_and_the_limit_can_change", cgroup_pids),
+    ("devices_other_than_the_fixed_ones_are_refused", cgroup_devices),
+    ("a_frozen_container_stands_still_and_can_be_killed", cgroup_freeze),
+    ("figures_grow_with_use", cgroup_stats),
 ];
 
 fn exit_code() {
@@ -251,7 +261,7 @@ fn exec_missing() {
     running.signal(libc::SIGKILL);
     let pidfd = running.pidfd.try_clone().unwrap();
     running.kill();
-    let gone = crate::fixture::Running::of(pidfd);
+    let gone = Running::of(pidfd);
     assert!(matches!(bundle.exec_with(&gone, &process, pipes().0), Err(ExecError::Stopped)));
 }
 
@@ -261,4 +271,108 @@ fn dropped_gate() {
     drop(created.gate);
     let exit = corten_sys::process::wait(&created.pidfd, corten_sys::process::Wait::Block).unwrap();
     assert_eq!(exit, Some(Exit::Code(255)));
+}
+
+fn cgroup_membership() {
+    let bundle = Bundle::new(&["cat=/proc/self/cgroup", "list=/sys/fs/cgroup", "say=up", "wait"]);
+    let group = Group::new(&bundle, &LinuxResources::default());
+    let running = bundle.start_in(Some(&group.0));
+    let output = running.wait_for("up");
+    let inside = output.lines().filter(|line| line.ends_with(group.0.path())).count();
+    assert!(inside >= 1, "{output}");
+    assert_eq!(group.0.pids().unwrap(), [running.pid]);
+
+    let mut process = bundle.spec.process.clone().unwrap();
+    process.args = ["/probe", "probe", "say=in", "wait"].map(String::from).to_vec();
+    let (stdio, output) = pipes();
+    let execed = bundle.exec_in(&running, &process, stdio, Some(&group.0)).unwrap();
+    assert!(read_some(&output).contains("in"));
+    let mut pids = group.0.pids().unwrap();
+    pids.sort_unstable();
+    assert_eq!(pids, [running.pid, execed.pid]);
+
+    group.0.kill_all().unwrap();
+    // The first process of a pid namespace ends only after all others inside were reaped.
+    corten_sys::process::wait(&execed.pidfd, corten_sys::process::Wait::Block).unwrap();
+    assert_eq!(running.finish().exit, Exit::Signal(9));
+    assert!(group.0.wait_empty(Duration::from_secs(20)).unwrap());
+    group.0.delete().unwrap();
+    group.0.delete().unwrap();
+    assert!(corten_runtime::cgroup::Cgroup::open(group.0.path()).is_err());
+}
+
+fn cgroup_memory() {
+    let mut bundle = Bundle::new(&["say=up", "eat=200000000"]);
+    bundle.process().oom_score_adj = Some(500);
+    let memory = MemoryLimits { limit: Some(64 << 20), ..MemoryLimits::default() };
+    let limits = LinuxResources { memory: Some(memory), ..LinuxResources::default() };
+    let group = Group::new(&bundle, &limits);
+    let events = group.0.oom_events();
+    let running = bundle.start_in(Some(&group.0));
+    assert_eq!(running.finish().exit, Exit::Signal(9));
+    assert!(group.0.oom_kills().unwrap() >= 1);
+    if let Ok(events) = events {
+        let timeout = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+        let both = rustix::event::PollFlags::IN | rustix::event::PollFlags::PRI;
+        let ready = rustix::event::poll(&mut [rustix::event::PollFd::new(&events, both)], Some(&timeout));
+        assert_eq!(ready.unwrap(), 1);
+    }
+    assert_eq!(group.0.stats().unwrap().memory.limit, Some(64 << 20));
+}
+
+fn cgroup_pids() {
+    let bundle = Bundle::new(&["fork=50", "say=up", "wait"]);
+    let limit = |limit| LinuxResources { pids: Some(PidLimits { limit }), ..LinuxResources::default() };
+    let group = Group::new(&bundle, &limit(10));
+    let running = bundle.start_in(Some(&group.0));
+    assert_eq!(running.wait_for("up"), "9\nup\n");
+    assert_eq!(group.0.stats().unwrap().pids.limit, Some(10));
+    group.0.apply(&limit(-1)).unwrap();
+    assert_eq!(group.0.stats().unwrap().pids.limit, None);
+    let cpu =
+        CpuLimits { cpus: "0".into(), quota: Some(50_000), period: Some(100_000), ..CpuLimits::default() };
+    group.0.apply(&LinuxResources { cpu: Some(cpu), ..LinuxResources::default() }).unwrap();
+    let bad = CpuLimits { cpus: "900".into(), ..CpuLimits::default() };
+    assert!(group.0.apply(&LinuxResources { cpu: Some(bad), ..LinuxResources::default() }).is_err());
+    running.kill();
+}
+
+fn cgroup_devices() {
+    let mut bundle = Bundle::new(&["write=/dev/null", "write=/dev/zero", "write=/dev/loop-control"]);
+    bundle.linux().devices = vec![Device {
+        path: "/dev/loop-control".into(),
+        kind: "c".into(),
+        major: 10,
+        minor: 237,
+        ..Device::default()
+    }];
+    let deny = DeviceRule { allow: false, access: "rwm".into(), ..DeviceRule::default() };
+    let limits = LinuxResources { devices: vec![deny], ..LinuxResources::default() };
+    let group = Group::new(&bundle, &limits);
+    assert_eq!(bundle.start_in(Some(&group.0)).finish().output, "0\n0\n1\n");
+}
+
+fn cgroup_freeze() {
+    let bundle = Bundle::new(&["say=up", "spin"]);
+    let group = Group::new(&bundle, &LinuxResources::default());
+    let running = bundle.start_in(Some(&group.0));
+    running.wait_for("up");
+    group.0.freeze().unwrap();
+    assert!(group.0.is_frozen());
+    group.0.thaw().unwrap();
+    assert!(!group.0.is_frozen());
+    group.0.freeze().unwrap();
+    group.0.kill_all().unwrap();
+    assert_eq!(running.finish().exit, Exit::Signal(9));
+}
+
+fn cgroup_stats() {
+    let bundle = Bundle::new(&["eat=30000000", "say=up", "spin"]);
+    let group = Group::new(&bundle, &LinuxResources::default());
+    let running = bundle.start_in(Some(&group.0));
+    running.wait_for("up");
+    let stats = group.0.stats().unwrap();
+    assert!(stats.cpu.total > 0 && stats.memory.usage > 0, "{stats:?}");
+    assert_eq!(stats.pids.current, 1);
+    running.kill();
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use corten_runtime::cgroup::Cgroup;
-use corten_runtime::spec::{Capabilities, Linux, Mount, Namespace, NamespaceKind, Process, Root, Spec};
+use corten_runtime::spec::{
+    Capabilities, Linux, LinuxResources, Mount, Namespace, NamespaceKind, Process, Root, Spec,
+};
 use corten_runtime::{
     CreateError, CreateRequest, Created, ExecError, ExecRequest, Execed, Rootfs, Stdio, create, exec,
 };
@@ -108,13 +110,23 @@ impl Bundle {
     }
 
     pub fn exec_with(&self, running: &Running, process: &Process, stdio: Stdio) -> Result<Execed, ExecError> {
+        self.exec_in(running, process, stdio, None)
+    }
+
+    pub fn exec_in(
+        &self,
+        running: &Running,
+        process: &Process,
+        stdio: Stdio,
+        cgroup: Option<&Cgroup>,
+    ) -> Result<Execed, ExecError> {
         exec(ExecRequest {
             id: &self.id,
             init: running.pidfd.as_fd(),
             process,
             spec: &self.spec,
             stdio,
-            cgroup: None,
+            cgroup,
             preserve_fds: 0,
             parent_death_signal: Some(libc::SIGKILL),
             new_keyring: true,
@@ -134,6 +146,25 @@ impl Bundle {
 impl Drop for Bundle {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A cgroup of a test, removed with everything inside at the end.
+pub struct Group(pub Cgroup);
+
+impl Group {
+    pub fn new(bundle: &Bundle, limits: &LinuxResources) -> Self {
+        Self(Cgroup::create(&format!("/corten-test-{}/{}", std::process::id(), bundle.id), limits).unwrap())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = self.0.kill_all();
+        let _ = self.0.delete();
+        if let Ok(parent) = Cgroup::open(&format!("/corten-test-{}", std::process::id())) {
+            let _ = parent.delete();
+        }
     }
 }
 
