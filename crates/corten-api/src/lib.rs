@@ -16,5 +16,6 @@ pub mod events;
 pub mod filters;
 pub mod image;
 pub mod network;
+pub mod progress;
 pub mod system;
 pub mod volume;

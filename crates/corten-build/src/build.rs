@@ -19,9 +19,6 @@ use crate::plan::plan;
 use crate::progress::{Event, Output};
 use crate::stage::StageBuild;
 
-/// The label of a stored image that names the image it was built on.
-const PARENT_LABEL: &str = "org.mobyproject.image.parent";
-
 /// When a step says that its container is gone. (It is gone in any case.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Removal {
@@ -181,12 +178,11 @@ impl<H: Executor + ImageSource> Builder<'_, H> {
         intake.bytes(corten_store::oci::media::CONFIG, &documents.config)?;
         intake.bytes(corten_store::oci::media::MANIFEST, &documents.manifest)?;
         let id = documents.descriptor.digest;
-        let labels = BTreeMap::from([(PARENT_LABEL.to_owned(), String::new())]);
         if names.is_empty() && self.store.images().names_of(&id).is_empty() {
-            intake.name(Name::Dangling(id), documents.descriptor.clone(), labels.clone());
+            intake.name(Name::Dangling(id), documents.descriptor.clone(), BTreeMap::new());
         }
         for name in names {
-            intake.name(Name::Reference(name.clone()), documents.descriptor.clone(), labels.clone());
+            intake.name(Name::Reference(name.clone()), documents.descriptor.clone(), BTreeMap::new());
         }
         intake.commit()?;
         Ok(id)

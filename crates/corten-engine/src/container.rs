@@ -54,6 +54,7 @@ mod remove;
 mod rename;
 mod restore;
 mod start;
+mod step;
 mod sweep;
 mod top;
 mod update;
@@ -67,6 +68,7 @@ pub use filter::ListFilter;
 pub use handle::Container;
 pub use host::HostFacts;
 pub use remove::RemoveOptions;
+pub use step::{StepContainer, StepOutput};
 pub use view::View;
 pub use wait::{WaitCondition, Waited};
 

@@ -9,6 +9,7 @@ use crate::container::{ContainerError, Containers, Parts};
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::image::Images;
+use crate::image::pull::Puller;
 use crate::network::Networks;
 use crate::system::System;
 use crate::volume::Volumes;
@@ -37,6 +38,8 @@ pub struct Engine {
     pub containers: Arc<Containers>,
     /// Processes executed in containers.
     pub execs: Arc<Execs>,
+    /// Brings images from registries.
+    pub puller: Arc<Puller>,
     /// Builds.
     pub builds: Arc<Builds>,
 }
@@ -106,6 +109,10 @@ impl Engine {
             .ask_users(Box::new(move || users.upgrade().map(|users| users.image_uses()).unwrap_or_default()));
         containers.restore().await?;
         containers.start_sweeper();
+        let puller = Arc::new(Puller::new(store.clone(), events.clone()));
+        let builds =
+            Builds::new(store.clone(), paths.clone(), containers.clone(), puller.clone(), events.clone());
+        let builds = Arc::new(builds);
         Ok(Arc::new(Self {
             system: System::new(config.live.clone(), &paths.data_root),
             config,
@@ -118,7 +125,8 @@ impl Engine {
             networks,
             containers,
             execs: Arc::new(Execs {}),
-            builds: Arc::new(Builds {}),
+            puller,
+            builds,
         }))
     }
 }

@@ -131,7 +131,7 @@ impl Drop for Made<'_> {
     }
 }
 
-fn make_folder(path: &std::path::Path) -> Result<(), ContainerError> {
+pub(super) fn make_folder(path: &std::path::Path) -> Result<(), ContainerError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| ContainerError::io(format!("create {}", path.display()), source))
@@ -155,7 +155,7 @@ fn manifest(image: &Image) -> Descriptor {
     }
 }
 
-fn reserve(shared: &Arc<Shared>, wanted: &str, id: &str) -> Result<String, ContainerError> {
+pub(super) fn reserve(shared: &Arc<Shared>, wanted: &str, id: &str) -> Result<String, ContainerError> {
     if !wanted.is_empty() {
         let name = name::parse(wanted)?;
         shared.reserve_name(name, id)?;
@@ -183,7 +183,7 @@ fn share_by_id(shared: &Arc<Shared>, host: &mut HostConfig) {
     }
 }
 
-fn set_hostname(config: &mut Config, host: &HostConfig, short: &str, shared: &Arc<Shared>) {
+pub(super) fn set_hostname(config: &mut Config, host: &HostConfig, short: &str, shared: &Arc<Shared>) {
     if let Some(other) = host.network_mode.strip_prefix("container:") {
         if let Ok(container) = shared.find(other) {
             let view = container.view();
@@ -200,7 +200,7 @@ fn set_hostname(config: &mut Config, host: &HostConfig, short: &str, shared: &Ar
 }
 
 /// What the container wants of each network; the network of its mode is one of them.
-fn endpoints(
+pub(super) fn endpoints(
     host: &HostConfig,
     wanted: BTreeMap<String, Option<EndpointSettings>>,
 ) -> BTreeMap<String, EndpointSettings> {

@@ -45,10 +45,10 @@ impl Containers {
 }
 
 /// The root file system is mounted, detached, and what is mounted into it is there.
-struct Mounted {
-    rootfs: OwnedFd,
-    user: user::User,
-    mounts: Vec<SpecMount>,
+pub(super) struct Mounted {
+    pub(super) rootfs: OwnedFd,
+    pub(super) user: user::User,
+    pub(super) mounts: Vec<SpecMount>,
 }
 
 /// The network stack is there.
@@ -360,7 +360,7 @@ fn joined(shared: &Shared, other: &str, own: &str, what: &str) -> Result<(String
     }
 }
 
-fn make_spec(
+pub(super) fn make_spec(
     shared: &Shared,
     record: &Record,
     mounted: &Mounted,
@@ -498,7 +498,7 @@ fn log_attributes(
 }
 
 /// A failure of the runtime as Docker words it, with the exit code that is recorded.
-fn start_error(error: ShimError) -> ContainerError {
+pub(super) fn start_error(error: ShimError) -> ContainerError {
     let ShimError::Refused(failure) = error else { return error.into() };
     let exit_code = i64::from(failure.class.exit_code());
     let mut message = failure.message.clone();

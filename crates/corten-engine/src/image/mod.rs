@@ -21,6 +21,7 @@ mod layout;
 mod list;
 mod load;
 mod prune;
+pub mod pull;
 mod remove;
 mod save;
 mod summary;
