@@ -191,6 +191,9 @@ wire! {
         /// Where CDI specifications lie.
         #[serde(rename = "CDISpecDirs")]
         pub cdi_spec_dirs: Vec<String>,
+        /// The containerd it works with, which is none; since 1.46.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub containerd: Option<Containerd>,
         /// What limits this host or this configuration has.
         pub warnings: List<String>,
     }
@@ -268,6 +271,22 @@ wire! {
         /// The commit that was expected; before 1.49.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub expected: Option<String>,
+    }
+
+    /// A containerd.
+    pub struct Containerd {
+        /// Its socket.
+        pub address: String,
+        /// What is kept there.
+        pub namespaces: ContainerdNamespaces,
+    }
+
+    /// Namespaces of a containerd.
+    pub struct ContainerdNamespaces {
+        /// Of containers.
+        pub containers: String,
+        /// Of plugins.
+        pub plugins: String,
     }
 
     /// Who makes firewall rules.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use corten_api::system::{
-    Commit, Component, FirewallBackend, IndexConfig, Info, Platform, Plugins, RegistryConfig, Runtime, Swarm,
-    Version,
+    Commit, Component, Containerd, FirewallBackend, IndexConfig, Info, Platform, Plugins, RegistryConfig,
+    Runtime, Swarm, Version,
 };
 
 use crate::Engine;
@@ -20,20 +20,26 @@ const COMMIT: &str = match option_env!("CORTEN_COMMIT") {
     Some(commit) => commit,
     None => "",
 };
-/// When it was built, where the build says so.
-const BUILD_TIME: &str = match option_env!("CORTEN_BUILD_TIME") {
-    Some(time) => time,
-    None => "",
-};
+
+/// When it was built: as the build says, or else when the program file was written.
+fn build_time() -> String {
+    if let Some(time) = option_env!("CORTEN_BUILD_TIME") {
+        return time.to_owned();
+    }
+    let written = std::fs::metadata("/proc/self/exe").and_then(|file| file.modified()).ok();
+    let written = written.and_then(|time| jiff::Timestamp::try_from(time).ok()).unwrap_or_default();
+    written.strftime("%Y-%m-%dT%H:%M:%S.%9f+00:00").to_string()
+}
 
 impl Engine {
     /// What `GET /version` tells.
     pub fn version(&self) -> Version {
         let host = self.system.host();
+        let build_time = build_time();
         let details = [
             ("ApiVersion", API_VERSION),
             ("Arch", host.go_architecture()),
-            ("BuildTime", BUILD_TIME),
+            ("BuildTime", &*build_time),
             ("Experimental", "false"),
             ("GitCommit", COMMIT),
             ("GoVersion", ""),
@@ -60,7 +66,7 @@ impl Engine {
             arch: host.go_architecture().into(),
             kernel_version: host.kernel_version.clone(),
             experimental: false,
-            build_time: BUILD_TIME.into(),
+            build_time,
         }
     }
 
@@ -137,6 +143,8 @@ impl Engine {
             security_options: vec!["name=seccomp,profile=builtin".into()],
             firewall_backend: Some(FirewallBackend { driver: "nftables".into(), info: None }),
             cdi_spec_dirs: Vec::new(),
+            // Clients expect the member; empty says that there is no containerd.
+            containerd: Some(Containerd::default()),
             warnings: Some(warnings).filter(|w| !w.is_empty()),
         }
     }

@@ -4,12 +4,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use corten_engine::Engine;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -18,6 +20,10 @@ use crate::ApiError;
 
 /// The largest JSON body that is read.
 const JSON_LIMIT: usize = 16 << 20;
+/// How much of an unread body is read away.
+const DRAIN_LIMIT: usize = 256 << 10;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// A request on its way to a handler.
 pub struct Request {
@@ -151,16 +157,52 @@ fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 pub struct RequestBody {
     inner: Option<hyper::body::Incoming>,
     piece: Bytes,
+    leftover: Option<Leftover>,
+}
+
+/// What a handler left unread of a body. An answer that overtakes its request's body would close the connection under a client that is
+/// still writing, and the client would see a broken pipe rather than the answer.
+#[derive(Clone, Default)]
+pub(crate) struct Leftover(Arc<Mutex<Option<hyper::body::Incoming>>>);
+
+impl Leftover {
+    /// Reads the rest away, as far as it is small and comes soon.
+    pub(crate) async fn drain(&self) {
+        let Some(mut rest) = self.0.lock().take() else { return };
+        let mut left = DRAIN_LIMIT;
+        let reading = async {
+            while let Some(Ok(frame)) = rest.frame().await {
+                let read = frame.data_ref().map_or(0, Bytes::len);
+                left = left.saturating_sub(read);
+                if left == 0 {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let (Some(inner), Some(leftover)) = (self.inner.take(), &self.leftover)
+            && !inner.is_end_stream()
+        {
+            *leftover.0.lock() = Some(inner);
+        }
+    }
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: hyper::body::Incoming) -> Self {
-        Self { inner: Some(incoming), piece: Bytes::new() }
+    /// The body, and where what is not read of it will be.
+    pub(crate) fn new(incoming: hyper::body::Incoming) -> (Self, Leftover) {
+        let leftover = Leftover::default();
+        (Self { inner: Some(incoming), piece: Bytes::new(), leftover: Some(leftover.clone()) }, leftover)
     }
 
     /// A body without bytes.
     pub fn empty() -> Self {
-        Self { inner: None, piece: Bytes::new() }
+        Self { inner: None, piece: Bytes::new(), leftover: None }
     }
 
     /// The length the client announced, if it did.

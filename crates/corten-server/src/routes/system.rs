@@ -36,6 +36,9 @@ async fn version(req: Request) -> Result<Response, ApiError> {
 async fn info(req: Request) -> Result<Response, ApiError> {
     let mut info = req.engine().info();
     let version = req.version();
+    if !version.at_least(46) {
+        info.containerd = None;
+    }
     if !version.at_least(49) {
         info.firewall_backend = None;
         for commit in [&mut info.containerd_commit, &mut info.runc_commit, &mut info.init_commit] {

@@ -125,8 +125,9 @@ pub(crate) async fn serve_connection<T: Transport + 'static>(
             if let Some(wish) = slot.lock().take() {
                 return Poll::Ready(End::Hijacked(wish));
             }
-            if let Poll::Ready(result) = polled {
-                return Poll::Ready(End::Finished(result.is_err()));
+            // An error has been told to the client, where it can be told.
+            if polled.is_ready() {
+                return Poll::Ready(End::Finished);
             }
             if deadline.as_mut().poll(cx, progress.get()).is_ready() || departed.as_mut().poll(cx).is_ready()
             {
@@ -146,11 +147,11 @@ pub(crate) async fn serve_connection<T: Transport + 'static>(
             let io = parts.io.into_inner().io;
             hand_over(io, parts.read_buf, wish).await;
         }
-        End::Finished(failed) => {
+        End::Finished => {
             let mut io = connection.into_parts().io.into_inner().io;
-            let _ = io.shutdown().await;
-            if failed {
-                // Closing with unread bytes would reset the connection and take the refusal from the client's hands.
+            if io.shutdown().await.is_ok() {
+                // Closing with unread bytes would reset the connection and take the answer from the client's hands. One that has closed
+                // already ends this at once.
                 let rest = (&mut io).take(LINGER_BYTES);
                 let _ =
                     tokio::time::timeout(LINGER, tokio::io::copy(&mut pin!(rest), &mut tokio::io::sink()))
@@ -162,7 +163,7 @@ pub(crate) async fn serve_connection<T: Transport + 'static>(
 
 enum End {
     Hijacked(Wish),
-    Finished(bool),
+    Finished,
     Abandoned,
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use corten_engine::Engine;
 use futures_util::FutureExt;
-use http::header::{HeaderName, HeaderValue, LOCATION, SERVER};
+use http::header::{EXPECT, HeaderName, HeaderValue, LOCATION, SERVER};
 use http::{Method, StatusCode, Uri};
 use tokio::sync::Notify;
 
@@ -81,6 +81,25 @@ impl Answers for Server {
         began: impl FnOnce(Fate) + Send,
     ) -> Response {
         let (parts, body) = request.into_parts();
+        // A client that asks before it sends need not be read from.
+        let drains = !parts.headers.contains_key(EXPECT);
+        let (body, leftover) = RequestBody::new(body);
+        let response = self.answer_parts(parts, body, check_host, began).await;
+        if drains {
+            leftover.drain().await;
+        }
+        response
+    }
+}
+
+impl Server {
+    async fn answer_parts(
+        self: &Arc<Self>,
+        parts: http::request::Parts,
+        body: RequestBody,
+        check_host: bool,
+        began: impl FnOnce(Fate) + Send,
+    ) -> Response {
         tracing::debug!(method = %parts.method, path = %parts.uri.path().escape_debug(), "request");
         if let Err(error) = self.origins.check(&parts.headers, check_host) {
             return Response::error(&error);
@@ -110,7 +129,7 @@ impl Answers for Server {
             headers: parts.headers,
         };
         let is_head = head.method == Method::HEAD;
-        let request = Request { head, body: RequestBody::new(body) };
+        let request = Request { head, body };
         let fate = if found.route.ends_with_client { Fate::EndsWithClient } else { Fate::RunsOn };
         began(fate);
         let work = AssertUnwindSafe(found.call(request)).catch_unwind();
@@ -151,9 +170,7 @@ impl Answers for Server {
         }
         with_version_headers(response).header(HeaderName::from_static("docker-experimental"), "false")
     }
-}
 
-impl Server {
     async fn counted<T>(self: Arc<Self>, work: impl Future<Output = T>) -> T {
         self.running.fetch_add(1, Ordering::AcqRel);
         let result = work.await;

@@ -46,7 +46,7 @@ impl Answers for Sample {
     ) -> Response {
         began(Fate::EndsWithClient);
         let (parts, body) = request.into_parts();
-        RequestBody::new(body).collect(1 << 20).await.unwrap();
+        RequestBody::new(body).0.collect(1 << 20).await.unwrap();
         match parts.uri.path() {
             "/echo" => Response::hijack(Hijack::new(Hijack::RAW, echo)),
             "/socket" => Response::hijack(Hijack::new(Hijack::MULTIPLEXED, |connection| async move {
