@@ -113,6 +113,10 @@ impl Server {
             Some((version, rest)) => (Some(version), rest),
             None => (None, path),
         };
+        if parts.method == Method::OPTIONS {
+            // Docker answers this for any path; without headers that would allow anything to a web page.
+            return with_version_headers(Response::status(StatusCode::OK));
+        }
         let Some(mut found) = self.router.find(&parts.method, route) else {
             return Response::error(&ApiError::not_found("page not found"));
         };
