@@ -16,9 +16,9 @@ pub enum ApplyError {
         source: std::io::Error,
     },
     /// The bytes are not a tar archive, or one that contradicts itself.
-    #[error("archive/tar: invalid tar header: {reason}")]
+    #[error("archive/tar: invalid tar header")]
     Header {
-        /// What is wrong.
+        /// What is wrong; not shown, since clients know Go's text.
         reason: &'static str,
     },
     /// An entry is of a kind that nobody unpacks, or has a name that leads nowhere good.

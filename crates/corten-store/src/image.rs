@@ -455,6 +455,10 @@ pub(crate) fn plan_put(
     now: i64,
 ) -> Vec<NameChange> {
     let text = name.to_string();
+    // What is said about the target elsewhere (its platform) is not kept with a name, as in containerd.
+    let mut kept = Descriptor::new(&target.media_type, target.digest, target.size);
+    kept.annotations = target.annotations;
+    let target = kept;
     let mut changes = Vec::new();
     let mut created = now;
     if let Some(old) = names.get(&text) {

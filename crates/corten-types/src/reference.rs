@@ -23,6 +23,9 @@ pub enum ReferenceError {
     /// The text does not follow the grammar.
     #[error("invalid reference format")]
     Format,
+    /// A tag alone does not follow its grammar.
+    #[error("invalid tag format")]
+    Tag,
     /// The repository is in upper case.
     #[error("invalid reference format: repository name ({0}) must be lowercase")]
     UpperCase(String),
@@ -78,7 +81,7 @@ impl Reference {
     /// The same repository with this tag and no digest; an error where `tag` is not one.
     pub fn with_tag(&self, tag: &str) -> Result<Self, ReferenceError> {
         if !is_tag(tag) {
-            return Err(ReferenceError::Format);
+            return Err(ReferenceError::Tag);
         }
         Ok(Self { tag: Some(tag.into()), digest: None, ..self.clone() })
     }

@@ -76,8 +76,11 @@ impl Images {
         for (name, value) in legacy_config(!request.old_config) {
             config.entry(name).or_insert(value);
         }
-        config.sort_keys();
-        answer.config = config;
+        let mut config = Value::Object(config);
+        config.sort_all_objects();
+        if let Value::Object(config) = config {
+            answer.config = config;
+        }
         Ok(answer)
     }
 
