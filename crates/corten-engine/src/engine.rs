@@ -61,6 +61,9 @@ pub enum OpenError {
     /// The volumes cannot be read.
     #[error(transparent)]
     Volumes(#[from] crate::volume::VolumeError),
+    /// The host's network cannot be made ready.
+    #[error(transparent)]
+    Networks(#[from] crate::network::NetworkError),
     /// The containers on record cannot be read.
     #[error(transparent)]
     Containers(#[from] ContainerError),
@@ -94,7 +97,10 @@ impl Engine {
         let events = Arc::new(Events::new());
         let volumes = Volumes::open(store.records().clone(), &paths.data_root, events.clone())?;
         let volumes = Arc::new(volumes);
-        let networks = Arc::new(Networks {});
+        let records = store.records().clone();
+        let networks =
+            Networks::open(config.clone(), paths.clone(), records, runtime.clone(), events.clone()).await?;
+        let networks = Arc::new(networks);
         let containers = Arc::new(Containers::new(Parts {
             config: config.clone(),
             paths: paths.clone(),
@@ -135,6 +141,7 @@ impl Engine {
     /// Ends in order: stops the containers at once, each with its own time-out, unless they are to be kept.
     pub async fn shutdown(&self, keep_containers: bool) {
         self.containers.shutdown(keep_containers).await;
+        self.networks.close().await;
     }
 }
 

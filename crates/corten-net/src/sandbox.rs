@@ -200,7 +200,7 @@ impl Sandbox {
 
     /// Ends it: nobody answers for its addresses any more, and its path is free. The kernel removes it when the last
     /// process and socket in it are gone.
-    pub fn close(self) -> io::Result<()> {
+    pub fn close(&self) -> io::Result<()> {
         if let Ok(addresses) = self.inside.addresses() {
             let mut batch = Batch::new();
             for address in addresses.iter().filter(|address| !address.address.is_loopback()) {

@@ -27,7 +27,7 @@ fn the_kernel_takes_every_plan_and_its_undoing() {
         return;
     }
     let ((), ()) = Namespace::create(|_| {
-        let firewall = Firewall::open("corten-test").unwrap();
+        let firewall = Firewall::open("corten-test", Rules::default()).unwrap();
         let rules = BridgeRules {
             masquerade: true,
             internal: true,
@@ -67,7 +67,7 @@ fn a_flushed_table_is_made_again_by_the_next_change() {
         return;
     }
     Namespace::create(|_| {
-        let firewall = Firewall::open("corten").unwrap();
+        let firewall = Firewall::open("corten", Rules::default()).unwrap();
         let mut flush = corten_sys::nft::Transaction::new("corten");
         flush.delete_table();
         let socket = Socket::open_netfilter().unwrap();

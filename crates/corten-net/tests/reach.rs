@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use corten_net::bridge::{Bridge, random_mac, set_sysctl};
-use corten_net::firewall::{BridgeRules, Firewall, Protocol, PublishedPort};
+use corten_net::firewall::{BridgeRules, Firewall, Protocol, PublishedPort, Rules};
 use corten_net::netns::Namespace;
 use corten_net::sandbox::{NewDevice, Sandbox};
 use corten_sys::netlink::{Protocol as Netlink, Socket};
@@ -144,7 +144,7 @@ fn reach(bed: Bed) {
     for sandbox in [&a1, &b1, &outside] {
         serve(sandbox);
     }
-    let firewall = bed.host.enter(|| Firewall::open("corten-reach").unwrap()).unwrap();
+    let firewall = bed.host.enter(|| Firewall::open("corten-reach", Rules::default()).unwrap()).unwrap();
     let open = |subnet| rules(true, false, true, subnet);
     firewall.add_bridge("br-a", open("10.1.0.0/24")).unwrap();
     firewall.add_bridge("br-b", open("10.2.0.0/24")).unwrap();
@@ -199,7 +199,7 @@ fn internal_and_quiet_bridges_keep_to_themselves() {
     for sandbox in [&i2, &q2, &outside] {
         serve(sandbox);
     }
-    let firewall = bed.host.enter(|| Firewall::open("corten-quiet").unwrap()).unwrap();
+    let firewall = bed.host.enter(|| Firewall::open("corten-quiet", Rules::default()).unwrap()).unwrap();
     firewall.add_bridge("br-i", rules(false, true, true, "10.3.0.0/24")).unwrap();
     firewall.add_bridge("br-q", rules(true, false, false, "10.4.0.0/24")).unwrap();
     assert!(ask(i1.namespace(), "10.3.0.3:80").is_some());

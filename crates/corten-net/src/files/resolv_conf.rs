@@ -138,6 +138,11 @@ impl ResolvConf {
         &self.upstream
     }
 
+    /// Whether `ndots` was set on purpose, by the host's file or a container's settings.
+    pub fn sets_ndots(&self) -> bool {
+        matches!(self.ndots_from, "host" | "override")
+    }
+
     fn option(&self, name: &str) -> Option<&str> {
         let matching = |option: &&String| option.split(':').next() == Some(name);
         self.options

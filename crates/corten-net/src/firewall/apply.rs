@@ -26,12 +26,13 @@ pub struct Firewall {
 }
 
 impl Firewall {
-    /// Takes over the table of this name, whatever it holds, and gives it the rules and nothing more.
-    pub fn open(table: &str) -> Result<Self, FirewallError> {
+    /// Takes over the table of this name, whatever it holds, and gives it these rules and nothing more.
+    pub fn open(table: &str, rules: Rules) -> Result<Self, FirewallError> {
         let failed = |source| FirewallError::Kernel { table: table.to_owned(), source };
         let socket = Socket::open_netfilter().map_err(failed)?;
-        let firewall = Self { table: table.to_owned(), socket, rules: Mutex::new(Rules::default()) };
-        firewall.apply(&plan_all(table, &Rules::default()))?;
+        let plan = plan_all(table, &rules);
+        let firewall = Self { table: table.to_owned(), socket, rules: Mutex::new(rules) };
+        firewall.apply(&plan)?;
         Ok(firewall)
     }
 
@@ -105,11 +106,13 @@ impl Firewall {
     }
 
     /// Removes the table: the daemon makes no rules any more.
-    pub fn close(self) -> Result<(), FirewallError> {
+    pub fn close(&self) -> Result<(), FirewallError> {
         let mut transaction = Transaction::new(self.table.as_str());
         transaction.add_table();
         transaction.delete_table();
-        transaction.commit(&self.socket).map_err(|source| FirewallError::Kernel { table: self.table, source })
+        transaction
+            .commit(&self.socket)
+            .map_err(|source| FirewallError::Kernel { table: self.table.clone(), source })
     }
 
     /// Carries `plan` out after `change`; when it does not apply because somebody else changed the table, the whole
