@@ -314,3 +314,42 @@ fn a_container_dies_with_its_monitor() {
     monitor.0.kill().unwrap();
     assert!(readable(&fds[0]), "init lives on");
 }
+
+/// With `CORTEN_TEST_SHIM` naming the release build: what an idle container's monitor costs, alone (no page is shared
+/// with another monitor).
+#[test]
+fn an_idle_monitor_is_small() {
+    if !possible() {
+        return;
+    }
+    if std::env::var_os("CORTEN_TEST_SHIM").is_none() {
+        println!("skipped: CORTEN_TEST_SHIM does not name the release build");
+        return;
+    }
+    let bundle = Bundle::new("seq 1 100000; read x");
+    let (monitor, mut daemon) = spawn(&bundle);
+    let mut create = bundle.create();
+    create.open_stdin = true;
+    daemon.run(create);
+    let mut exec = daemon.exec("e1", &["true"], false, output_streams()).unwrap();
+    assert!(matches!(daemon.event(), Event::ExecExited { .. }));
+    daemon.ask(Request::Ack { exec_id: "e1".into() });
+    rest(&mut exec);
+    // Buffers go half a second after the last activity; nothing tells when.
+    let field = |name: &str| -> u64 {
+        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", monitor.0.id())).unwrap();
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+    };
+    let deadline = std::time::Instant::now() + DEADLINE;
+    while field("Anonymous:") > 100 {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{} KiB that are not the program's",
+            field("Anonymous:")
+        );
+        std::thread::yield_now();
+    }
+    println!("anonymous {} KiB, with the program {} KiB", field("Anonymous:"), field("Pss:"));
+    assert!(field("Pss:") <= 1200);
+}

@@ -159,7 +159,10 @@ pub fn spawn(bundle: &Bundle) -> (Monitor, Daemon) {
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_corten-shim"))
+    // The release build of the monitor can be put in the tests' place.
+    let program =
+        std::env::var_os("CORTEN_TEST_SHIM").unwrap_or_else(|| env!("CARGO_BIN_EXE_corten-shim").into());
+    let child = Command::new(program)
         .arg(&bundle.id)
         .arg(bundle.dir.path())
         .stdin(Stdio::from(theirs))
