@@ -13,6 +13,7 @@ pub mod container;
 pub mod descriptor;
 pub mod endpoint;
 pub mod events;
+pub mod exec;
 pub mod filters;
 pub mod image;
 pub mod network;

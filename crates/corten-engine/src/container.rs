@@ -69,6 +69,7 @@ pub use handle::Container;
 pub use host::HostFacts;
 pub use remove::RemoveOptions;
 pub use step::{StepContainer, StepOutput};
+pub(crate) use start::read_text;
 pub use view::View;
 pub use wait::{WaitCondition, Waited};
 

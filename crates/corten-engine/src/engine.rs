@@ -10,6 +10,7 @@ use crate::events::Events;
 use crate::exec::Execs;
 use crate::image::Images;
 use crate::image::pull::Puller;
+use crate::logs::Logs;
 use crate::network::Networks;
 use crate::system::System;
 use crate::volume::Volumes;
@@ -40,6 +41,8 @@ pub struct Engine {
     pub execs: Arc<Execs>,
     /// Brings images from registries.
     pub puller: Arc<Puller>,
+    /// Logs of containers.
+    pub logs: Arc<Logs>,
     /// Builds.
     pub builds: Arc<Builds>,
 }
@@ -119,6 +122,7 @@ impl Engine {
         let builds =
             Builds::new(store.clone(), paths.clone(), containers.clone(), puller.clone(), events.clone());
         let builds = Arc::new(builds);
+        let execs = Arc::new(Execs::new(containers.clone(), events.clone(), paths.clone()));
         Ok(Arc::new(Self {
             system: System::new(config.live.clone(), &paths.data_root),
             config,
@@ -130,9 +134,10 @@ impl Engine {
             volumes,
             networks,
             containers,
-            execs: Arc::new(Execs {}),
             puller,
             builds,
+            execs,
+            logs: Arc::new(Logs::new()),
         }))
     }
 }

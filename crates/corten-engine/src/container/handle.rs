@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::owner::Owner;
 use super::state::{Refusal, Request, admit};
 use super::{ContainerError, View};
+use crate::attach::Waiting;
 use crate::shim::{Exit, Shim};
 
 /// Work that the owner of a container does.
@@ -23,6 +24,7 @@ pub struct Container {
     execs: Mutex<HashMap<String, Option<oneshot::Sender<Exit>>>>,
     /// Held by whoever has the root of the container mounted while it does not run.
     root: Arc<tokio::sync::Mutex<()>>,
+    waiting: Waiting,
 }
 
 impl Container {
@@ -34,6 +36,7 @@ impl Container {
             shim: Mutex::new(None),
             execs: Mutex::default(),
             root: Arc::default(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -60,6 +63,11 @@ impl Container {
     /// Its monitor, while it has one.
     pub fn shim(&self) -> Option<Shim> {
         self.shim.lock().clone()
+    }
+
+    /// Clients that wait for its start.
+    pub(crate) fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     /// Registers an exec before it is made; the receiver gets its end. An end without a monitor to tell it drops the

@@ -107,6 +107,7 @@ impl Owner {
         live.last.exit_code = exit_code;
         live.last.error = error.to_string();
         live.network = NetworkView::default();
+        self.container.waiting().dismiss();
         self.persist().await;
         self.publish();
         if self.view.record.host.auto_remove
@@ -225,6 +226,7 @@ impl Owner {
         let Spawned { sandbox, shim, news, pid } = spawned;
         // Whoever waits to attach needs the monitor before the program's first output.
         self.container.set_shim(Some(shim.clone()));
+        self.container.waiting().deliver(&shim).await;
         let Err(error) = shim.start().await else {
             self.shim = Some(shim);
             self.news = Some(news);
@@ -292,7 +294,7 @@ pub(super) fn cgroup_path(shared: &Shared, record: &Record) -> String {
 }
 
 /// A file of the image, up to [`user::LIMIT`]; empty if there is none.
-pub(super) fn read_text(root: Root<'_>, path: &str) -> String {
+pub(crate) fn read_text(root: Root<'_>, path: &str) -> String {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let Ok(fd) = root.open(path, flags) else { return String::new() };
     let file = fs::File::from(fd);

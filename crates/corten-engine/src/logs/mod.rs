@@ -14,6 +14,7 @@
 
 mod chain;
 mod entry;
+mod open;
 mod request;
 mod watch;
 
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 pub use entry::{Entry, Framing};
+pub use open::{ContainerLog, OpenLogError};
 pub use request::{LogRequest, LogsError, Tail};
 pub use watch::Watcher;
 

@@ -1,1 +1,0 @@
-//! Attachments: a client on the streams of a container.

@@ -1,4 +1,0 @@
-//! Processes executed in running containers.
-
-/// The exec instances of this engine.
-pub struct Execs {}
