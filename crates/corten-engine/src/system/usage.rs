@@ -1,6 +1,6 @@
 //! How many there are, and how much they take.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use corten_api::system::DiskUsage;
@@ -97,7 +97,10 @@ impl Engine {
         let mut usage = DiskUsage::default();
         if wanted.containers {
             let filter = ListFilter { all: true, size: true, ..ListFilter::default() };
-            usage.containers = Some(self.containers.list(&filter)?);
+            let mut rows = self.containers.list(&filter)?;
+            // A list shows the manifest, this does not.
+            rows.iter_mut().for_each(|row| row.image_manifest_descriptor = None);
+            usage.containers = Some(rows);
         }
         if wanted.images {
             usage.images =
@@ -110,16 +113,23 @@ impl Engine {
         Ok(usage)
     }
 
-    /// Bytes of all images' layers, each once.
+    /// Bytes of all images, each blob and each unpacked layer once.
     fn layers_size(&self) -> i64 {
-        let (images, snapshots) = (self.store.images(), self.store.snapshots());
-        let ids: BTreeSet<Digest> = images.list().iter().map(|image| image.id()).collect();
-        // An image of which only the index is there has no layers here.
-        let whole = ids.iter().filter_map(|id| images.resolve(&id.to_string()).ok());
-        let chains: BTreeSet<Digest> =
-            whole.flat_map(|image| image.layers.into_iter().map(|layer| layer.chain_id)).collect();
-        let size: u64 =
+        let (content, images, snapshots) =
+            (self.store.content(), self.store.images(), self.store.snapshots());
+        let named = images.list();
+        let mut blobs: BTreeMap<Digest, u64> = BTreeMap::new();
+        let mut chains: BTreeSet<Digest> = BTreeSet::new();
+        for image in &named {
+            // An image of which only a part is here counts with that part.
+            let present = content.present(&image.target).unwrap_or_default();
+            blobs.extend(present.iter().map(|blob| (blob.digest, blob.size)));
+            if let Ok(whole) = images.resolve(&image.id().to_string()) {
+                chains.extend(whole.layers.iter().map(|layer| layer.chain_id));
+            }
+        }
+        let unpacked: u64 =
             chains.iter().filter_map(|chain| snapshots.layer_usage(chain)).map(|usage| usage.size).sum();
-        i64::try_from(size).unwrap_or(i64::MAX)
+        i64::try_from(unpacked + blobs.values().sum::<u64>()).unwrap_or(i64::MAX)
     }
 }
