@@ -36,16 +36,41 @@ where
 
 /// Reads Go's `strslice.StrSlice`: a list of strings, or one string that stands for a list of one.
 pub fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<List<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Form {
-        One(String),
-        Many(Vec<String>),
+    struct Form;
+
+    impl<'de> serde::de::Visitor<'de> for Form {
+        type Value = List<String>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_any(self)
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Some(vec![text.to_owned()]))
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut words = Vec::new();
+            while let Some(word) = list.next_element::<Option<String>>()? {
+                words.push(word.unwrap_or_default());
+            }
+            Ok(Some(words))
+        }
     }
-    Ok(Option::<Form>::deserialize(deserializer)?.map(|form| match form {
-        Form::One(text) => vec![text],
-        Form::Many(list) => list,
-    }))
+
+    deserializer.deserialize_any(Form)
 }
 
 /// Whether a value is its type's default: Go's `omitempty`.

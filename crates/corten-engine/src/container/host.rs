@@ -22,8 +22,6 @@ pub struct HostFacts {
     pub swap_limit: bool,
     /// Block I/O can be weighted.
     pub blkio_weight: bool,
-    /// The kernel does not forward IPv4.
-    pub ipv4_forwarding_disabled: bool,
     /// Paths hidden from containers, as far as they exist here.
     pub masked_paths: Vec<String>,
     /// Capabilities this daemon holds.
@@ -55,7 +53,6 @@ impl HostFacts {
             cgroup_v2,
             swap_limit: cgroup_v2 || cgroup.join("memory/memory.memsw.limit_in_bytes").exists(),
             blkio_weight: blkio_weight(cgroup_v2),
-            ipv4_forwarding_disabled: read_line("/proc/sys/net/ipv4/ip_forward").as_deref() == Some("0"),
             masked_paths: masked_paths(),
             capabilities: capabilities(),
             apparmor: read_line("/sys/module/apparmor/parameters/enabled").as_deref() == Some("Y"),

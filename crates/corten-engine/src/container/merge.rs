@@ -147,7 +147,7 @@ fn log_config(host: &mut HostConfig, engine: &EngineConfig) -> Result<(), Invali
     match log.r#type.as_str() {
         "none" => Ok(()),
         "json-file" => check_json_file(options),
-        other => invalid(format!("logger: no log driver named '{other}' is registered")),
+        other => invalid(format!("error looking up logging plugin {other}: plugin {other:?} not found")),
     }
 }
 

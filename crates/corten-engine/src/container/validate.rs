@@ -127,16 +127,13 @@ pub fn host_config(host: &mut HostConfig, facts: &HostFacts) -> Result<Vec<Strin
     caps::check(host.cap_drop.iter().flatten())
         .map_err(|error| Invalid(format!("invalid CapDrop: {error}")))?;
     if !matches!(host.isolation.as_str(), "" | "default") {
-        return invalid(format!("invalid isolation '{}' on linux", host.isolation));
+        return invalid(format!("invalid isolation ({}): linux only supports 'default'", host.isolation));
     }
     if host.annotations.iter().flatten().any(|(key, _)| key.is_empty()) {
         return invalid("invalid Annotations: the empty string is not permitted as an annotation key");
     }
     resources(&mut host.resources, facts, Purpose::Create, &mut warnings)?;
     namespaces(host)?;
-    if facts.ipv4_forwarding_disabled && !matches!(host.network_mode.as_str(), "host" | "none") {
-        warnings.push("IPv4 forwarding is disabled. Networking will not work.".into());
-    }
     if host.network_mode == "host" && host.port_bindings.iter().flatten().next().is_some() {
         warnings.push("Published ports are discarded when using host network mode".into());
     }
@@ -437,7 +434,7 @@ fn cpu(limits: &mut Resources, facts: &HostFacts, warnings: &mut Vec<String>) ->
     ];
     for (short, long, asked, available) in sets {
         let Some(asked_list) = parse_set(asked) else {
-            return invalid(format!("Invalid value {asked} for cpuset {short}"));
+            return invalid(format!("Invalid value {asked} for cpuset {short}: invalid format: {asked}"));
         };
         let have = parse_set(available).unwrap_or_default();
         if !asked_list.iter().all(|n| have.contains(n)) {
@@ -517,7 +514,7 @@ mod tests {
             refused(|h| h.resources.cpuset_cpus = "0-7".into()),
             "Requested CPUs are not available - requested 0-7, available: 0-1"
         );
-        assert_eq!(refused(|h| h.resources.cpuset_cpus = "x".into()), "Invalid value x for cpuset cpus");
+        assert_eq!(refused(|h| h.resources.cpuset_cpus = "x".into()), "Invalid value x for cpuset cpus: invalid format: x");
         assert_eq!(refused(|h| h.pid_mode = "container:".into()), "invalid PID mode: container:");
         assert_eq!(refused(|h| h.extra_hosts = Some(vec!["x".into()])), "bad format for add-host: \"x\"");
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Containers: create, list, inspect and the verbs of their life.
 
-use corten_api::container::{CreateRequest, UpdateConfig, WaitError, WaitResponse};
+use corten_api::container::{Config, CreateRequest, UpdateConfig, WaitError, WaitResponse};
 use corten_engine::container::{CreateContainer, ListFilter, RemoveOptions, WaitCondition};
 use corten_types::Platform;
 use http::StatusCode;
@@ -60,6 +60,9 @@ async fn inspect(req: Request) -> Result<Response, ApiError> {
 
 async fn create(mut req: Request) -> Result<Response, ApiError> {
     let mut request: CreateRequest = req.required_json().await?;
+    if request.config == Config::default() {
+        return Err(ApiError::invalid("config cannot be empty in order to create a container"));
+    }
     let mut warnings = lift::create(&mut request, req.version())?;
     let platform = match req.query().non_empty("platform").filter(|_| req.version().at_least(41)) {
         Some(text) => Some(text.parse::<Platform>().map_err(|error| ApiError::invalid(error.to_string()))?),
