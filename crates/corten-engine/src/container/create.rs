@@ -46,7 +46,7 @@ impl Containers {
                 ));
             }
         }
-        share_by_id(shared, &mut host);
+        share_by_id(shared, &mut host)?;
         merge::with_defaults(&mut host, &shared.facts, &shared.config)?;
         if let Some(image) = &image {
             merge::with_image(&mut config, &image_config(image));
@@ -173,14 +173,19 @@ pub(super) fn reserve(shared: &Arc<Shared>, wanted: &str, id: &str) -> Result<St
     Ok(name.to_owned())
 }
 
-/// Names of containers whose namespaces are joined become ids, so that a rename does not break them.
-fn share_by_id(shared: &Arc<Shared>, host: &mut HostConfig) {
-    for mode in [&mut host.pid_mode, &mut host.ipc_mode, &mut host.network_mode] {
-        let found = mode.strip_prefix("container:").and_then(|text| shared.find(text).ok());
-        if let Some(container) = found {
-            *mode = format!("container:{}", container.id());
+/// Names of containers whose namespaces are joined become ids, so that a rename does not break them. One that is not
+/// there makes the request wrong; the container of a network mode may still come.
+fn share_by_id(shared: &Arc<Shared>, host: &mut HostConfig) -> Result<(), ContainerError> {
+    let modes = [(&mut host.pid_mode, true), (&mut host.ipc_mode, true), (&mut host.network_mode, false)];
+    for (mode, must_exist) in modes {
+        let Some(text) = mode.strip_prefix("container:") else { continue };
+        match shared.find(text) {
+            Ok(container) => *mode = format!("container:{}", container.id()),
+            Err(error) if must_exist => return Err(validate::Invalid(error.to_string()).into()),
+            Err(_) => {}
         }
     }
+    Ok(())
 }
 
 pub(super) fn set_hostname(config: &mut Config, host: &HostConfig, short: &str, shared: &Arc<Shared>) {
@@ -258,7 +263,9 @@ async fn resolve_mounts(
         own.push(point);
     }
     points.extend(own.into_iter().map(|point| (point.destination.clone(), point)));
-    for target in record.config.volumes.iter().flatten().map(|(target, _)| mounts::clean(target)) {
+    for target in
+        record.config.volumes.iter().flatten().map(|(target, _)| mounts::clean(&format!("/{target}")))
+    {
         mounts::check_target(&target)?;
         if !points.contains_key(&target) && !tmpfs(&target) {
             let driver = host.volume_driver.clone();

@@ -39,7 +39,12 @@ impl Containers {
                 }
             };
             let live = states.get(&id).and_then(|value| serde_json::from_slice::<Live>(value).ok());
-            let names: Vec<String> = record.mounts.iter().map(|point| point.name.clone()).collect();
+            let names: Vec<String> = record
+                .mounts
+                .iter()
+                .map(|point| point.name.clone())
+                .filter(|name| !name.is_empty())
+                .collect();
             shared.volumes.restore(&id, &names);
             found.push(owner::register(shared, View::new(record, live.unwrap_or_default())));
         }

@@ -514,7 +514,10 @@ mod tests {
             refused(|h| h.resources.cpuset_cpus = "0-7".into()),
             "Requested CPUs are not available - requested 0-7, available: 0-1"
         );
-        assert_eq!(refused(|h| h.resources.cpuset_cpus = "x".into()), "Invalid value x for cpuset cpus: invalid format: x");
+        assert_eq!(
+            refused(|h| h.resources.cpuset_cpus = "x".into()),
+            "Invalid value x for cpuset cpus: invalid format: x"
+        );
         assert_eq!(refused(|h| h.pid_mode = "container:".into()), "invalid PID mode: container:");
         assert_eq!(refused(|h| h.extra_hosts = Some(vec!["x".into()])), "bad format for add-host: \"x\"");
         assert_eq!(

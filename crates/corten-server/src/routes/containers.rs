@@ -1,5 +1,7 @@
 //! Containers: create, list, inspect and the verbs of their life.
 
+use std::time::Duration;
+
 use corten_api::container::{Config, CreateRequest, UpdateConfig, WaitError, WaitResponse};
 use corten_engine::container::{CreateContainer, ListFilter, RemoveOptions, WaitCondition};
 use corten_types::Platform;
@@ -9,6 +11,9 @@ use crate::{ApiError, ApiVersion, Request, Response, Router};
 
 mod copy;
 mod lift;
+
+/// Between two samples of `stats`.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Registers them.
 pub fn routes(r: &mut Router) {
@@ -28,6 +33,7 @@ pub fn routes(r: &mut Router) {
     r.delete("/containers/{id}", remove);
     r.get("/containers/{id}/top", top);
     r.get("/containers/{id}/changes", changes);
+    r.get("/containers/{id}/stats", stats);
     copy::routes(r);
 }
 
@@ -188,4 +194,32 @@ async fn changes(req: Request) -> Result<Response, ApiError> {
     let changes = req.engine().containers.changes(req.param("id")).await?;
     // No change at all is `null`.
     Ok(Response::json(&(!changes.is_empty()).then_some(changes)))
+}
+
+async fn stats(req: Request) -> Result<Response, ApiError> {
+    let query = req.query();
+    let (stream, one_shot) =
+        (query.bool_or("stream", true), query.bool("one-shot") && req.version().at_least(41));
+    if stream && one_shot {
+        return Err(ApiError::invalid("cannot have stream=true and one-shot=true"));
+    }
+    let mut sampler = req.engine().containers.sampler(req.param("id"))?;
+    if !stream {
+        if sampler.runs() && !one_shot {
+            // The answer holds the difference to a sample of a second before.
+            sampler.sample();
+            tokio::time::sleep(SAMPLE_INTERVAL).await;
+        }
+        return Ok(Response::json(&sampler.sample()));
+    }
+    let (mut lines, response) = Response::json_lines();
+    tokio::spawn(async move {
+        while !sampler.ended() && lines.send(&sampler.sample()).await.is_ok() {
+            tokio::select! {
+                () = tokio::time::sleep(SAMPLE_INTERVAL) => {}
+                () = lines.closed() => return,
+            }
+        }
+    });
+    Ok(response)
 }
