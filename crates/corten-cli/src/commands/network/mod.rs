@@ -1,0 +1,7 @@
+//! Commands on networks.
+
+pub mod connect;
+pub mod create;
+pub mod ls;
+pub mod prune;
+pub mod rm;

@@ -1,0 +1,9 @@
+//! Commands on the engine.
+
+pub mod builder;
+pub mod df;
+pub mod dial_stdio;
+pub mod events;
+pub mod info;
+pub mod prune;
+pub mod version;
