@@ -1,5 +1,7 @@
 //! The command line alone, without the daemon beside it.
 
 fn main() -> std::process::ExitCode {
-    corten_cli::main(std::env::args_os().collect())
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    corten_cli::main(program, args.collect())
 }

@@ -49,15 +49,13 @@ use error::{Failure, Outcome};
 use parse::{Order, parse};
 use session::{GLOBAL, Persona, Session};
 
-/// Runs a command line, program name included; gives the exit status.
-pub fn main(args: Vec<OsString>) -> ExitCode {
-    let mut words = args.into_iter().map(|word| word.to_string_lossy().into_owned());
-    let program = words.next().unwrap_or_default();
+/// The command line: `program` is the name it was started under, `args` what follows it; gives the exit status.
+pub fn main(program: OsString, args: Vec<OsString>) -> ExitCode {
     let persona = match Path::new(&program).file_name().and_then(|name| name.to_str()) {
         Some("docker") => Persona::Docker,
         _ => Persona::Corten,
     };
-    let words: Vec<String> = words.collect();
+    let words: Vec<String> = args.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
     match run(persona, &words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
