@@ -1,21 +1,63 @@
 //! System call filters: from the specification's rules to a BPF program.
+//!
+//! **Owns** the table of system calls ([`Arch`]), Docker's default profile ([`docker_default`]) and the compiler
+//! ([`compile`]).
+//!
+//! **Semantics.** A rule without conditions decides a call, whatever other rules say about it; of several, the first.
+//! Otherwise the first rule whose conditions hold decides; otherwise the default action. A call that is newer than
+//! every call the rules name is answered with `ENOSYS` where the default would refuse it, so that programs fall back.
+//! Calls of an architecture that is not listed end the thread. Names that no architecture here has are skipped, as
+//! profiles name calls of all architectures.
+//!
+//! **Refuses** rules that it cannot express, instead of skipping them.
+
+mod compile;
+mod profile;
+mod syscalls;
+
+#[cfg(test)]
+mod judge;
 
 use corten_types::{ErrorKind, Kind};
 
-use crate::capability::Capability;
-use crate::spec::LinuxSeccomp;
+pub use compile::compile;
+pub use profile::{Condition, Profile, ProfileArch, ProfileRule, docker_default};
+pub use syscalls::{Arch, X32_BIT, names};
 
 /// Why a filter could not be compiled.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SeccompError {
-    /// The rules cannot be meant as they stand.
+    /// An architecture that is not known.
+    #[error("seccomp: architecture {0:?} is not supported")]
+    Arch(String),
+    /// A flag that is not known.
+    #[error("seccomp: flag {0:?} is not supported")]
+    Flag(String),
+    /// An argument that no call has.
+    #[error("seccomp: {call}: argument {index} does not exist")]
+    Argument {
+        /// The call.
+        call: String,
+        /// The argument's index.
+        index: u32,
+    },
+    /// An agent would have to be asked.
+    #[error("seccomp: SCMP_ACT_NOTIFY is not supported")]
+    Notify,
+    /// The kernel takes no program of this length.
+    #[error("seccomp: the filter has {0} instructions, the kernel takes 4096")]
+    Length(usize),
+    /// A profile document contradicts itself.
     #[error("seccomp: {0}")]
-    Rule(String),
+    Profile(String),
 }
 
 impl Kind for SeccompError {
     fn kind(&self) -> ErrorKind {
-        ErrorKind::InvalidArgument
+        match self {
+            Self::Notify => ErrorKind::NotImplemented,
+            _ => ErrorKind::InvalidArgument,
+        }
     }
 }
 
@@ -26,16 +68,4 @@ pub struct Program {
     pub instructions: Vec<corten_sys::seccomp::Instruction>,
     /// `SECCOMP_FILTER_FLAG_*` bits.
     pub flags: u32,
-}
-
-/// Compiles the rules of a specification.
-pub fn compile(rules: &LinuxSeccomp) -> Result<Program, SeccompError> {
-    let _ = rules;
-    Ok(Program::default())
-}
-
-/// Docker's default profile for a container with these capabilities.
-pub fn docker_default(capabilities: &[Capability]) -> LinuxSeccomp {
-    let _ = capabilities;
-    LinuxSeccomp { default_action: crate::spec::Action::Allow, ..LinuxSeccomp::default() }
 }

@@ -30,6 +30,8 @@ pub const ALL: &[(&str, fn())] = &[
     ("exec_joins_the_container", exec_joins),
     ("exec_reports_a_missing_program", exec_missing),
     ("a_gate_that_is_dropped_ends_the_container", dropped_gate),
+    ("the_filter_refuses_what_the_capabilities_would_allow", filter),
+    ("a_filter_without_privileges_is_loaded_too", filter_no_new_privileges),
     ("a_container_lives_in_its_cgroup_and_sees_it", cgroup_membership),
     ("a_container_out_of_memory_is_killed_and_counted", cgroup_memory),
     ("processes_are_limited_and_the_limit_can_change", cgroup_pids),
@@ -375,4 +377,35 @@ fn cgroup_stats() {
     assert!(stats.cpu.total > 0 && stats.memory.usage > 0, "{stats:?}");
     assert_eq!(stats.pids.current, 1);
     running.kill();
+}
+
+fn admin(bundle: &mut Bundle) {
+    let capabilities = bundle.process().capabilities.as_mut().unwrap();
+    for set in [&mut capabilities.bounding, &mut capabilities.effective, &mut capabilities.permitted] {
+        set.push("CAP_SYS_ADMIN".into());
+    }
+}
+
+fn filter() {
+    let mut bundle = Bundle::new(&["unshare", "status"]);
+    admin(&mut bundle);
+    assert!(bundle.run().output.starts_with("0\n"));
+    bundle.linux().seccomp = Some(corten_runtime::seccomp::docker_default(&[]));
+    let done = bundle.run();
+    assert!(done.output.starts_with("1\n"), "{}", done.output);
+    assert_eq!(field(&done.output, "Seccomp"), "2");
+    assert_eq!(field(&done.output, "Seccomp_filters"), "1");
+}
+
+fn filter_no_new_privileges() {
+    let mut bundle = Bundle::new(&["unshare", "status"]);
+    bundle.linux().seccomp = Some(corten_runtime::seccomp::docker_default(&[]));
+    bundle.process().no_new_privileges = true;
+    bundle.process().user = User { uid: 1000, gid: 1000, ..User::default() };
+    let done = bundle.run();
+    assert!(done.output.starts_with("1\n"), "{}", done.output);
+    assert_eq!(field(&done.output, "NoNewPrivs"), "1");
+    assert_eq!(field(&done.output, "Seccomp"), "2");
+    bundle.process().no_new_privileges = false;
+    assert_eq!(field(&bundle.run().output, "Seccomp"), "2");
 }
