@@ -130,6 +130,10 @@ struct Applier<'a> {
     bytes: u64,
     inodes: u64,
     buffer: Vec<u8>,
+    /// What the kernel takes from the mode of everything that is made.
+    umask: u32,
+    /// Whom everything that is made belongs to.
+    maker: (u32, u32),
 }
 
 const WHITEOUT: &[u8] = b".wh.";
@@ -148,6 +152,8 @@ impl<'a> Applier<'a> {
             bytes: 0,
             inodes: 0,
             buffer: vec![0; BUFFER],
+            umask: umask(),
+            maker: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
         }
     }
 
@@ -308,9 +314,15 @@ impl<'a> Applier<'a> {
             return Err(ApplyError::Limit { what: "bytes", limit: self.options.limits.bytes });
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = self.replace(entry, directory, name, || {
-            rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600))
-        })?;
+        // Most files can be born with their looks: layers of many small files are bound by system calls.
+        let (uid, gid) = self.owner(entry);
+        let born = (uid.as_raw(), gid.as_raw()) == self.maker
+            && !self.beneath.gives_group()
+            && entry.mode & (0o7000 | self.umask) == 0
+            && entry.xattrs.is_empty();
+        let mode = Mode::from_raw_mode(if born { entry.mode & 0o777 } else { 0o600 });
+        let file =
+            self.replace(entry, directory, name, || rustix::fs::openat(directory, name, flags, mode))?;
         match &entry.pieces {
             None => self.copy(entry, &file, 0, entry.size, reader)?,
             Some(pieces) => {
@@ -320,7 +332,9 @@ impl<'a> Applier<'a> {
                 rustix::fs::ftruncate(&file, entry.size).map_err(ApplyError::io(&entry.path, "extend"))?;
             }
         }
-        self.looks(entry, &file)?;
+        if !born {
+            self.looks(entry, &file)?;
+        }
         rustix::fs::futimens(&file, &times(entry.mtime))
             .map_err(ApplyError::io(&entry.path, "set the time of"))
     }
@@ -510,6 +524,13 @@ impl<'a> Applier<'a> {
         self.applied.implied.sort_unstable();
         Ok(self.applied)
     }
+}
+
+/// The process's umask, read without changing it; all bits where it cannot be read.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    umask.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o777)
 }
 
 pub(crate) fn set_opaque(directory: impl AsFd) -> Result<(), Errno> {

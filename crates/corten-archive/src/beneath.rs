@@ -12,6 +12,8 @@ use rustix::io::Errno;
 
 /// Most links on one path, as in the kernel.
 const LINKS_MAX: usize = 40;
+/// The setgid bit.
+const SETGID: u32 = 0o2000;
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const ANYTHING: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -22,10 +24,17 @@ pub(crate) enum Missing {
     Create,
 }
 
+/// The directory that was resolved last.
+struct Last {
+    path: Vec<u8>,
+    directory: Rc<OwnedFd>,
+    gives_group: bool,
+}
+
 /// Resolves paths beneath a root, and remembers the last directory.
 pub(crate) struct Beneath<'a> {
     root: BorrowedFd<'a>,
-    last: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    last: Option<Last>,
     /// Directories that were made because a path went through them, where they really are.
     pub implied: HashSet<Vec<u8>>,
 }
@@ -42,10 +51,10 @@ impl<'a> Beneath<'a> {
 
     /// Opens the directory at `path` (clean, relative, empty for the root), links followed.
     pub(crate) fn directory(&mut self, path: &[u8], missing: Missing) -> Result<Rc<OwnedFd>, Errno> {
-        if let Some((known, directory)) = &self.last
-            && known == path
+        if let Some(last) = &self.last
+            && last.path == path
         {
-            return Ok(directory.clone());
+            return Ok(last.directory.clone());
         }
         let shown: &[u8] = if path.is_empty() { b"." } else { path };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -54,9 +63,15 @@ impl<'a> Beneath<'a> {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::NOSYS | Errno::AGAIN) => self.walk(path, missing)?,
             Err(errno) => return Err(errno),
         };
+        let gives_group = rustix::fs::fstat(&directory)?.st_mode & SETGID != 0;
         let directory = Rc::new(directory);
-        self.last = Some((path.to_vec(), directory.clone()));
+        self.last = Some(Last { path: path.to_vec(), directory: directory.clone(), gives_group });
         Ok(directory)
+    }
+
+    /// Whether what is made in the directory that was resolved last gets that directory's group.
+    pub(crate) fn gives_group(&self) -> bool {
+        self.last.as_ref().is_none_or(|last| last.gives_group)
     }
 
     fn walk(&mut self, path: &[u8], missing: Missing) -> Result<OwnedFd, Errno> {

@@ -129,7 +129,7 @@ impl<'a, H: Executor + ImageSource> StageBuild<'a, H> {
         }
         let image = self.shared.builder.host.image(name, platform, self.shared.builder.output).await?;
         if let Some(chain) = image.chain_id() {
-            self.shared.lease.hold(&chain);
+            self.shared.lease.hold_layer(&chain);
         }
         for layer in &image.layers {
             self.shared.lease.hold(&layer.descriptor.digest);
@@ -246,7 +246,7 @@ impl<'a, H: Executor + ImageSource> StageBuild<'a, H> {
         if let Some(layer) = entry.layer() {
             let chain = Digest::chain(before.chain().as_ref(), &layer.diff_id);
             // The collector may have been faster.
-            if !self.shared.lease.hold(&chain) || !self.shared.lease.hold(&layer.descriptor.digest) {
+            if !self.shared.lease.hold_layer(&chain) || !self.shared.lease.hold(&layer.descriptor.digest) {
                 return Ok(false);
             }
         }
@@ -264,7 +264,7 @@ impl<'a, H: Executor + ImageSource> StageBuild<'a, H> {
         layer: Option<NewLayer>,
     ) -> Result<(), BuildError> {
         if let Some(layer) = &layer {
-            self.shared.lease.hold(&Digest::chain(before.chain().as_ref(), &layer.diff_id));
+            self.shared.lease.hold_layer(&Digest::chain(before.chain().as_ref(), &layer.diff_id));
             self.shared.lease.hold(&layer.descriptor.digest);
         }
         let created = jiff::Timestamp::now().to_string();

@@ -206,20 +206,30 @@ impl Intake {
         Self { shared, hold, staged: Mutex::default() }
     }
 
-    /// Keeps a blob or chain that is in the store from the collector while the intake lives. Says whether it is there.
-    pub fn hold(&self, digest: &Digest) -> bool {
+    /// Keeps a blob of the store from the collector while the intake lives. Says whether it is there.
+    pub fn hold(&self, blob: &Digest) -> bool {
         let mut state = self.shared.state.write();
-        let there = state.blobs.contains_key(digest) || state.layers.contains_key(digest);
+        let there = state.blobs.contains_key(blob);
         if there {
-            state.holds.entry(self.hold).or_default().insert(*digest);
+            state.holds.entry(self.hold).or_default().insert(*blob);
+        }
+        there
+    }
+
+    /// [`Intake::hold`] for a layer's tree and all beneath it. A lowest layer's ChainID is the digest of its plain tar
+    /// too, and one of them may be there without the other.
+    pub fn hold_layer(&self, chain: &Digest) -> bool {
+        let mut state = self.shared.state.write();
+        let there = state.layers.contains_key(chain);
+        if there {
+            state.holds.entry(self.hold).or_default().insert(*chain);
         }
         there
     }
 
     /// Whether the blob is in the store or in this intake. If it is, it stays.
     pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.staged.lock().blobs.contains_key(digest)
-            || (self.shared.state.read().blobs.contains_key(digest) && self.hold(digest))
+        self.staged.lock().blobs.contains_key(digest) || self.hold(digest)
     }
 
     /// Begins a blob.
@@ -366,8 +376,7 @@ impl Intake {
 
     /// Whether the layer is in the store or in this intake. If it is, it stays.
     pub fn has_layer(&self, chain: &Digest) -> bool {
-        self.staged.lock().layers.contains_key(chain)
-            || (self.shared.state.read().layers.contains_key(chain) && self.hold(chain))
+        self.staged.lock().layers.contains_key(chain) || self.hold_layer(chain)
     }
 
     /// Makes a layer of what a container has changed: blob and tree. Gives the descriptor of the plain tar, whose

@@ -229,6 +229,26 @@ async fn the_collector_takes_what_nothing_names() {
 }
 
 #[tokio::test]
+async fn a_plain_layer_and_its_tree_have_one_digest_and_lives_of_their_own() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let layer = tar(&[("a", "b")]);
+    let intake = store.intake();
+    let (diff_id, chain) = intake.unpack_unknown(None, Box::new(&layer[..])).unwrap();
+    assert_eq!(diff_id, chain);
+    intake.commit().unwrap();
+    // The tree is there, and the tar is not: it must be taken.
+    let intake = store.intake();
+    let blob = intake.bytes(media::LAYER, &layer).unwrap();
+    assert_eq!(blob.digest, chain);
+    intake.commit().unwrap();
+    assert!(store.content().contains(&blob.digest));
+}
+
+#[tokio::test]
 async fn what_lies_is_refused_and_leaves_nothing() {
     if !is_root() {
         return;
