@@ -118,7 +118,8 @@ impl Engine {
             .ask_users(Box::new(move || users.upgrade().map(|users| users.image_uses()).unwrap_or_default()));
         containers.restore().await?;
         containers.start_sweeper();
-        let puller = Arc::new(Puller::new(store.clone(), events.clone()));
+        let puller =
+            Arc::new(Puller::new(store.clone(), events.clone(), config.live.insecure_registries.clone()));
         let builds =
             Builds::new(store.clone(), paths.clone(), containers.clone(), puller.clone(), events.clone());
         let builds = Arc::new(builds);

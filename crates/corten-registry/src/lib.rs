@@ -1,1 +1,35 @@
-//! corten-registry
+//! A client of registries that speak the OCI distribution API (distribution-spec 1.1, Docker Registry HTTP API V2).
+//!
+//! ```text
+//!  Client ── one per daemon: settings, connections
+//!    └─ Repository ── one repository at one registry: credentials, token
+//!         ├─ resolve, manifest, blob, tags            pull
+//!         └─ has_blob, mount, upload, put_manifest    push
+//! ```
+//!
+//! Invariants:
+//! - Credentials go to the scheme, host and port they were given for, and to token servers of the same domain; never
+//!   along a redirect, never over plain HTTP to a registry that is not insecure by name or on this machine.
+//! - A public registry cannot send us to an address of this machine or link.
+//! - Answers are read with limits. What a caller gets by digest it must still verify: blobs stream through unhashed,
+//!   manifests by digest are verified here.
+//!
+//! Not here: storing, unpacking, choosing a platform, progress lines, retrying a whole pull.
+
+mod auth;
+mod blob;
+mod client;
+mod endpoint;
+mod error;
+mod push;
+mod repository;
+mod tls;
+mod transport;
+
+pub use auth::{Auth, decode_header};
+pub use blob::Blob;
+pub use client::Client;
+pub use endpoint::{Endpoint, is_insecure};
+pub use error::RegistryError;
+pub use push::Mounted;
+pub use repository::{Document, Repository, Resolved};

@@ -13,6 +13,7 @@ use corten_types::{Digest, ErrorKind, Kind, ReferenceError};
 use crate::events::Events;
 use crate::time::TimeError;
 
+mod commit;
 mod filter;
 mod history;
 mod import;
@@ -22,16 +23,19 @@ mod list;
 mod load;
 mod prune;
 pub mod pull;
+mod push;
 mod remove;
 mod save;
 mod summary;
 mod tag;
 mod usage;
 
+pub use commit::{CommitError, CommitRequest};
 pub use import::ImportRequest;
 pub use inspect::InspectRequest;
 pub use list::ListRequest;
 pub use load::Loaded;
+pub use push::PushError;
 pub use remove::RemoveRequest;
 pub use save::SavePlan;
 pub use usage::{ImageUse, State};

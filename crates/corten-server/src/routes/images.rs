@@ -20,7 +20,6 @@ pub fn routes(r: &mut Router) {
     r.get("/images/{name:*}/history", history);
     r.get("/images/{name:*}/get", save_one);
     r.post("/images/{name:*}/tag", tag);
-    r.missing(Method::POST, "/images/{name:*}/push", "pushing images");
     r.delete("/images/{name:*}", remove);
 }
 
@@ -244,7 +243,7 @@ fn save(req: &Request, names: &[String]) -> Result<Response, ApiError> {
 async fn create(req: Request) -> Result<Response, ApiError> {
     let (query, version) = (req.query(), req.version());
     if query.non_empty("fromImage").is_some() {
-        return Err(ApiError::not_implemented("pulling images"));
+        return super::registry::pull(req).await;
     }
     let source = query.text("fromSrc").unwrap_or_default().to_owned();
     let name = repo_tag(query)?;
@@ -255,21 +254,15 @@ async fn create(req: Request) -> Result<Response, ApiError> {
     if source != "-" {
         return Err(ApiError::not_implemented("importing an image from a URL"));
     }
-    if query.all("changes").any(|change| !change.trim().is_empty()) {
-        return Err(ApiError::not_implemented("changing the configuration of an imported image"));
-    }
+    let changes: Vec<String> =
+        query.all("changes").filter(|change| !change.trim().is_empty()).map(str::to_owned).collect();
+    let config = corten_build::commit::change(&Default::default(), &changes)?;
     let message = match query.non_empty("message") {
         Some(message) => message.to_owned(),
         None => format!("Imported from {source}"),
     };
     let (head, body) = req.into_parts();
-    let request = ImportRequest {
-        archive: Box::new(body.blocking()),
-        name,
-        platform,
-        message,
-        config: Default::default(),
-    };
+    let request = ImportRequest { archive: Box::new(body.blocking()), name, platform, message, config };
     let id: Digest = head.engine().images.import(request).await?;
     let (mut out, response) = Response::progress();
     tokio::spawn(async move { out.send(&json!({ "status": id.to_string() })).await });

@@ -1,0 +1,157 @@
+//! HTTP/1.1 to one host at a time: connections, kept while they are good, and requests on them.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::BoxBody;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+
+use crate::endpoint::{Endpoint, is_inner};
+use crate::tls;
+
+/// The body of a request.
+pub(crate) type Body = BoxBody<Bytes, io::Error>;
+
+/// How long an address may take to answer at all.
+const CONNECT_TIME: Duration = Duration::from_secs(15);
+/// How long a server may take from a request to the head of its answer.
+const HEAD_TIME: Duration = Duration::from_secs(120);
+/// How many idle connections are kept per host.
+const IDLE_MAX: usize = 8;
+
+/// Whether an endpoint may be on this machine or link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Anywhere.
+    Anywhere,
+    /// Not there: a public registry sent us.
+    Outside,
+}
+
+/// Connections by host.
+#[derive(Default)]
+pub(crate) struct Transport {
+    idle: Mutex<HashMap<Endpoint, Vec<SendRequest<Body>>>>,
+}
+
+impl Transport {
+    /// Sends a request and gives the head of the answer. `make` is asked again where a kept connection turned out to
+    /// be closed.
+    pub async fn send(
+        &self,
+        endpoint: &Endpoint,
+        reach: Reach,
+        make: &(dyn Fn() -> io::Result<Request<Body>> + Send + Sync),
+    ) -> Result<Response<Incoming>, String> {
+        if let Some(mut sender) = self.take(endpoint) {
+            let request = make().map_err(|error| error.to_string())?;
+            match tokio::time::timeout(HEAD_TIME, sender.send_request(request)).await {
+                Ok(Ok(response)) => {
+                    self.keep(endpoint, sender);
+                    return Ok(response);
+                }
+                Ok(Err(_)) => {}
+                Err(_) => return Err("timeout awaiting response headers".into()),
+            }
+        }
+        let mut sender = connect(endpoint, reach).await?;
+        let request = make().map_err(|error| error.to_string())?;
+        let answer = tokio::time::timeout(HEAD_TIME, sender.send_request(request)).await;
+        let response = answer
+            .map_err(|_| "timeout awaiting response headers".to_owned())?
+            .map_err(|error| describe(&error))?;
+        self.keep(endpoint, sender);
+        Ok(response)
+    }
+
+    /// A connection that is free now.
+    fn take(&self, endpoint: &Endpoint) -> Option<SendRequest<Body>> {
+        let mut idle = self.idle.lock().ok()?;
+        let list = idle.get_mut(endpoint)?;
+        list.retain(|sender| !sender.is_closed());
+        let free = list.iter().position(SendRequest::is_ready)?;
+        Some(list.swap_remove(free))
+    }
+
+    fn keep(&self, endpoint: &Endpoint, sender: SendRequest<Body>) {
+        let Ok(mut idle) = self.idle.lock() else { return };
+        let list = idle.entry(endpoint.clone()).or_default();
+        if list.len() < IDLE_MAX {
+            list.push(sender);
+        }
+    }
+}
+
+async fn connect(endpoint: &Endpoint, reach: Reach) -> Result<SendRequest<Body>, String> {
+    let stream = dial(endpoint, reach).await?;
+    // An upload's last piece must not wait for an acknowledgement.
+    let _ = stream.set_nodelay(true);
+    if !endpoint.tls {
+        return handshake(stream).await;
+    }
+    let connector = if endpoint.trusted { tls::trusting()? } else { tls::verifying()? };
+    let name = ServerName::try_from(endpoint.host.clone()).map_err(|error| format!("tls: {error}"))?;
+    let stream = tokio::time::timeout(CONNECT_TIME, connector.connect(name, stream))
+        .await
+        .map_err(|_| "net/http: TLS handshake timeout".to_owned())?
+        .map_err(|error| format!("tls: failed to verify certificate: {error}"))?;
+    handshake(stream).await
+}
+
+async fn dial(endpoint: &Endpoint, reach: Reach) -> Result<TcpStream, String> {
+    let text = format!("{}:{}", endpoint.host, endpoint.port);
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
+        .await
+        .map_err(|error| format!("dial tcp: lookup {}: {error}", endpoint.host))?
+        .collect();
+    let mut last = format!("dial tcp: lookup {}: no such host", endpoint.host);
+    for address in addresses {
+        if reach == Reach::Outside && is_inner(address.ip()) {
+            last = format!("dial tcp {address}: an address of this machine is refused here");
+            continue;
+        }
+        match tokio::time::timeout(CONNECT_TIME, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = format!("dial tcp {address}: connect: {}", plain(&error)),
+            Err(_) => last = format!("dial tcp {address}: i/o timeout ({text})"),
+        }
+    }
+    Err(last)
+}
+
+/// The system's words for an error, without Rust's number behind them.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+async fn handshake(
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+) -> Result<SendRequest<Body>, String> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| describe(&error))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to a registry ended");
+        }
+    });
+    Ok(sender)
+}
+
+fn describe(error: &hyper::Error) -> String {
+    use std::error::Error as _;
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
