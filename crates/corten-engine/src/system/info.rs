@@ -77,6 +77,7 @@ impl Engine {
         let counts = self.counts();
         let mut warnings = host.cgroups.warnings();
         warnings.extend(self.system.warnings());
+        warnings.extend(self.networks.warnings().into_iter().map(|text| format!("WARNING: {text}")));
         Info {
             id: self.system.id().to_owned(),
             containers: counts.running + counts.paused + counts.stopped,

@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -39,6 +40,16 @@ pub enum LockError {
     },
 }
 
+/// How long a lock is waited for whose holder is dead already.
+const DYING: Duration = Duration::from_secs(2);
+
+/// Whether a process runs a program: one that was killed does not, even while its entry is still there.
+fn runs(pid: i32) -> bool {
+    let program = std::fs::read_link(Path::new("/proc").join(pid.to_string()).join("exe"));
+    // Any other refusal than this comes from a process that is there.
+    !program.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// The data root, held while this lives.
 pub struct RootLock {
     _file: File,
@@ -58,14 +69,22 @@ impl RootLock {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut pid = String::new();
-                let _ = file.read_to_string(&mut pid);
-                return Err(LockError::Held { path: root.to_owned(), pid: pid.trim().to_owned() });
+        let deadline = Instant::now() + DYING;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let mut pid = String::new();
+                    let _ = file.rewind().and_then(|()| file.read_to_string(&mut pid));
+                    let pid = pid.trim();
+                    if Instant::now() > deadline || pid.parse().is_ok_and(runs) {
+                        return Err(LockError::Held { path: root.to_owned(), pid: pid.to_owned() });
+                    }
+                    // A killed daemon holds the lock until the kernel has closed its files.
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => return Err(failed(error.into())),
             }
-            Err(error) => return Err(failed(error.into())),
         }
         // On a full disk the number is missing, and nothing else is wrong.
         let _ = file
@@ -88,7 +107,7 @@ impl PidFile {
         if let Ok(text) = std::fs::read_to_string(path)
             && let Ok(pid) = text.trim().parse::<i32>()
             && pid as u32 != std::process::id()
-            && Path::new("/proc").join(pid.to_string()).exists()
+            && runs(pid)
         {
             return Err(LockError::Running { path: path.to_owned(), pid });
         }

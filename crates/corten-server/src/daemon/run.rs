@@ -171,6 +171,7 @@ async fn serve(
     let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let origins = Origins::new(known_names(&settings));
     let engine = Engine::open(settings.engine).await?;
+    engine.system.warn("api", settings.warnings);
     let server = Arc::new(Server::new(engine.clone(), origins));
     let mut accepting = JoinSet::new();
     let mut to_remove = Vec::new();

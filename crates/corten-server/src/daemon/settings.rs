@@ -120,6 +120,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Never colour the log.
     pub raw_logs: bool,
+    /// What `info` warns about, because of how the daemon is reached.
+    pub warnings: Vec<String>,
     /// Options that were given and do nothing.
     pub without_effect: Vec<&'static str>,
 }
@@ -189,8 +191,10 @@ impl Settings {
             .iter()
             .filter(|o| o.effect == Effect::None && values.contains_key(o.name()))
             .map(|o| o.name());
+        let hosts = hosts(&read, persona, tls.is_some())?;
         Ok(Self {
-            hosts: hosts(&read, persona, tls.is_some())?,
+            warnings: reach_warnings(&hosts, tls.as_ref()),
+            hosts,
             group_is_explicit: read.text("group").is_some(),
             group,
             pidfile: read.path("pidfile")?.unwrap_or(default_pidfile),
@@ -243,6 +247,14 @@ fn engine(
         bip.parse::<ipnet::IpNet>().map_err(|_| {
             bad("bip", bip, "it is not an address with a prefix length, such as 172.30.0.1/16")
         })?;
+    }
+    config.network.iptables = read.bool("iptables").unwrap_or(true);
+    config.network.ip_forward = read.bool("ip-forward").unwrap_or(true);
+    config.network.ip_masq = read.bool("ip-masq").unwrap_or(true);
+    config.network.icc = read.bool("icc").unwrap_or(true);
+    if let Some(address) = read.text("ip") {
+        config.network.default_ip =
+            address.parse().map_err(|_| bad("ip", address, "it is not an IP address"))?;
     }
     if let Some(mtu) = read.number("mtu", "it is not an MTU")? {
         config.mtu = mtu;
@@ -503,6 +515,22 @@ fn hosts(read: &Reader<'_>, persona: Persona, tls: bool) -> Result<Vec<Host>, Co
     Ok(hosts)
 }
 
+/// What is to be said of TCP sockets that do not ask who comes.
+fn reach_warnings(hosts: &[Host], tls: Option<&Tls>) -> Vec<String> {
+    let how = match tls {
+        None => ("http", "without encryption"),
+        Some(Tls { clients: None, .. }) => ("https", "without TLS client verification"),
+        Some(_) => return Vec::new(),
+    };
+    let tcp =
+        hosts.iter().filter_map(|host| if let Host::Tcp(address) = host { Some(address) } else { None });
+    tcp.map(|address| {
+        let (scheme, lack) = how;
+        format!("WARNING: API is accessible on {scheme}://{address} {lack}: whoever reaches it is root on this host")
+    })
+    .collect()
+}
+
 fn parse_host(text: &str, persona: Persona, tls: bool) -> Result<Host, ConfigError> {
     let text = text.trim();
     let (scheme, rest) = match text.split_once("://") {
@@ -641,6 +669,7 @@ mod tests {
             (["--default-ulimit", "nofile=5:2"], "soft limit"),
             (["--default-address-pool", "base=10.0.0.0/24,size=16"], "within the base"),
             (["--dns", "localhost"], "not an IP address"),
+            (["--ip", "everywhere"], "not an IP address"),
         ] {
             let error = settings(Persona::Corten, &args).unwrap_err();
             assert!(error.contains(part), "{args:?}: {error}");

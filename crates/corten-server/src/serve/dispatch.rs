@@ -140,7 +140,11 @@ impl Server {
         let server = self.clone();
         let work = async move {
             work.await.unwrap_or_else(|panic| {
-                server.panics.fetch_add(1, Ordering::Relaxed);
+                let panics = server.panics.fetch_add(1, Ordering::Relaxed) + 1;
+                let warning = format!(
+                    "WARNING: {panics} requests failed by a defect of the daemon; its log says where"
+                );
+                server.engine.system.warn("defects", vec![warning]);
                 tracing::error!(panic = panic_text(&*panic), "a handler panicked");
                 Err(ApiError::new(
                     corten_types::ErrorKind::Internal,
