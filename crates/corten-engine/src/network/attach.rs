@@ -7,7 +7,7 @@ use corten_net::dns::{Server, Upstream, View};
 use corten_net::files::{HostRecord, ResolvConf};
 use corten_net::netns::Namespace;
 use corten_net::ports::HeldPort;
-use corten_net::proxy::TcpProxy;
+use corten_net::proxy::Proxy;
 use corten_net::sandbox::{NewDevice, ResolverSockets, Sandbox as Stack};
 use corten_sys::netlink::{Protocol, Socket};
 use corten_types::ErrorKind;
@@ -155,12 +155,12 @@ impl Networks {
             // What rules lead to the container never arrives at the socket; IPv6's ::1 always does.
             let by_rule = self.host.has_rules() && port.host.is_ipv4();
             if let Some(target) = target
-                && port.protocol == corten_net::firewall::Protocol::Tcp
+                && Proxy::carries(port.protocol)
                 && !(by_rule && target.rule().is_some())
                 && let Some(socket) = port.socket.take()
             {
                 let target = (target.target, target.container_port).into();
-                let proxy = TcpProxy::start(socket, target).map_err(device)?;
+                let proxy = Proxy::start(port.protocol, socket, target).map_err(device)?;
                 served.proxies.push(proxy);
             }
             served.held.push(port);

@@ -53,7 +53,7 @@ pub(super) fn lease(
     let v4 = first_of(&endpoint.addresses, false).map(|net| net.addr());
     let v6 = first_of(&endpoint.addresses, true).map(|net| net.addr());
     for request in requests {
-        let carried = request.protocol == corten_net::firewall::Protocol::Tcp;
+        let carried = corten_net::proxy::Proxy::carries(request.protocol);
         let hosts: Vec<IpAddr> = match request.host {
             Some(host) => vec![host],
             None if default == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && (v6.is_some() || carried) => {

@@ -50,7 +50,7 @@ pub(super) struct Running {
 #[derive(Default)]
 pub(super) struct Served {
     pub held: Vec<corten_net::ports::HeldPort>,
-    pub proxies: Vec<corten_net::proxy::TcpProxy>,
+    pub proxies: Vec<corten_net::proxy::Proxy>,
     pub resolver: Option<corten_net::dns::Server>,
     /// What we wrote last to resolv.conf; another content is the user's.
     pub resolv_conf: String,

@@ -156,6 +156,8 @@ impl Batch {
         self.request(label, NEWLINK, CREATE | EXCLUSIVE, &ifinfomsg(0, IFF_UP, IFF_UP), |a| {
             a.text(libc::IFLA_IFNAME, veth.name);
             a.u32(libc::IFLA_MASTER, veth.master);
+            // A veth never queues.
+            a.u32(libc::IFLA_TXQLEN, 0);
             if veth.mtu != 0 {
                 a.u32(libc::IFLA_MTU, veth.mtu);
             }
@@ -166,6 +168,7 @@ impl Batch {
                     data.nest_after(1, &ifinfomsg(0, 0, 0), |peer| {
                         peer.text(libc::IFLA_IFNAME, veth.peer_name);
                         peer.bytes(libc::IFLA_ADDRESS, &veth.peer_mac);
+                        peer.u32(libc::IFLA_TXQLEN, 0);
                         if veth.mtu != 0 {
                             peer.u32(libc::IFLA_MTU, veth.mtu);
                         }
