@@ -69,9 +69,9 @@ pub use filter::ListFilter;
 pub use handle::Container;
 pub use host::HostFacts;
 pub use remove::RemoveOptions;
+pub(crate) use start::read_text;
 pub use stats::Sampler;
 pub use step::{StepContainer, StepOutput};
-pub(crate) use start::read_text;
 pub use view::View;
 pub use wait::{WaitCondition, Waited};
 

@@ -11,6 +11,7 @@
 //! This library holds the [`protocol`] and the parts; the binary `corten-shim <id> <directory>` is the monitor.
 
 pub mod clock;
+pub mod init;
 pub mod log;
 pub mod monitor;
 pub mod protocol;

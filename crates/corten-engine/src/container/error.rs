@@ -124,6 +124,14 @@ pub enum ContainerError {
         /// Why.
         source: std::io::Error,
     },
+    /// Of an operation that Docker names before the reason.
+    #[error("{operation}: {source}")]
+    Within {
+        /// The operation and what it was done to.
+        operation: String,
+        /// The reason.
+        source: Box<ContainerError>,
+    },
     /// Does not exist yet.
     #[error("{0} is not implemented")]
     NotImplemented(String),
@@ -133,6 +141,11 @@ pub enum ContainerError {
 }
 
 impl ContainerError {
+    /// This error, with the operation before it.
+    pub fn within(self, operation: impl Into<String>) -> Self {
+        Self::Within { operation: operation.into(), source: Box::new(self) }
+    }
+
     /// An error of the machine.
     pub fn io(operation: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
         Self::Io { operation: operation.into(), source: source.into() }
@@ -156,6 +169,7 @@ impl Kind for ContainerError {
             | Self::Path(_) => ErrorKind::InvalidArgument,
             Self::NameInUse { .. } | Self::Remove { .. } | Self::Join(_) => ErrorKind::Conflict,
             Self::Refused(error) => error.kind(),
+            Self::Within { source, .. } => source.kind(),
             Self::Image(error) => error.kind(),
             Self::Network(error) => error.kind(),
             Self::Volume(error) => error.kind(),

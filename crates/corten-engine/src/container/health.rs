@@ -218,22 +218,38 @@ impl Probe {
             return Err(error.to_string());
         }
         let mut output = Vec::new();
-        let finished = tokio::time::timeout(self.times.timeout, async {
-            read_framed(&mut ours, &mut output).await;
-            ended.await
-        });
-        let result = match finished.await {
-            Ok(Ok(exit)) => Ok((i64::from(exit.code), String::from_utf8_lossy(&output).into_owned())),
-            Ok(Err(_)) => Err("the container ended during the probe".to_owned()),
-            Err(_) => {
+        let result = {
+            let reading = read_framed(&mut ours, &mut output);
+            let mut reading = std::pin::pin!(reading);
+            let mut ended = std::pin::pin!(ended);
+            // The stream stays open until the end is acknowledged, and a full one would hold up the probe.
+            let finished = tokio::time::timeout(self.times.timeout, async {
+                let mut read = false;
+                loop {
+                    tokio::select! {
+                        exit = &mut ended => return exit,
+                        () = &mut reading, if !read => read = true,
+                    }
+                }
+            });
+            let result = finished.await;
+            if result.is_err() {
                 // It ends itself, or with the container.
                 let _ = shim.signal(Target::Exec(exec_id.clone()), 9).await;
-                let text = String::from_utf8_lossy(&output);
+            }
+            let _ = shim.ack(&exec_id).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), &mut reading).await;
+            result
+        };
+        let text = String::from_utf8_lossy(&output).into_owned();
+        let result = match result {
+            Ok(Ok(exit)) => Ok((i64::from(exit.code), text)),
+            Ok(Err(_)) => Err("the container ended during the probe".to_owned()),
+            Err(_) => {
                 let limit = format!("Health check exceeded timeout ({})", go_duration(self.times.timeout));
                 Ok((-1, if text.is_empty() { limit } else { format!("{limit}: {text}") }))
             }
         };
-        let _ = shim.ack(&exec_id).await;
         if let Ok((code, _)) = &result {
             self.emit("exec_die", &exec_id, Some(*code));
         }

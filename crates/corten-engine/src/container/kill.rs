@@ -17,6 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Containers {
     /// Sends a signal (`""` is KILL, which is waited for).
     pub async fn kill(&self, container: &str, signal: &str) -> Result<(), ContainerError> {
+        self.send(container, signal)
+            .await
+            .map_err(|error| error.within(format!("cannot kill container: {container}")))
+    }
+
+    async fn send(&self, container: &str, signal: &str) -> Result<(), ContainerError> {
         let number = if signal.is_empty() { SIGKILL } else { signal::parse(signal)? };
         let container = self.find(container)?;
         container.admit(Request::Kill)?;
@@ -41,11 +47,11 @@ impl Containers {
     /// Stops the container if it runs, and starts it.
     pub async fn restart(
         &self,
-        container: &str,
+        name: &str,
         signal: Option<&str>,
         timeout: Option<i64>,
     ) -> Result<(), ContainerError> {
-        let container = self.find(container)?;
+        let container = self.find(name)?;
         container.admit(Request::Restart)?;
         if let Some(signal) = signal.filter(|text| !text.is_empty()) {
             signal::parse(signal)?;
@@ -57,7 +63,8 @@ impl Containers {
             container.ask(|owner| Box::pin(async move { owner.keep_on_exit(false) })).await?;
             stopped?;
         }
-        container.ask(|owner| Box::pin(owner.restart())).await?
+        let restarted = container.ask(|owner| Box::pin(owner.restart())).await?;
+        restarted.map_err(|error| error.within(format!("Cannot restart container {name}")))
     }
 }
 

@@ -25,7 +25,9 @@ impl Owner {
             return Err(Invalid("Renaming a container with the same name as its current name".into()).into());
         }
         let id = self.id().to_owned();
-        self.shared.reserve_name(&new, &id)?;
+        self.shared
+            .reserve_name(&new, &id)
+            .map_err(|error| error.within("Error when allocating new name"))?;
         Arc::make_mut(&mut self.view.record).name.clone_from(&new);
         if let Err(error) = self.persist_record().await {
             Arc::make_mut(&mut self.view.record).name.clone_from(&old);

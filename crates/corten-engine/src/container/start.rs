@@ -14,7 +14,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use corten_runtime::spec::Device;
 use corten_sys::path::Root;
@@ -28,7 +28,7 @@ use super::record::{NetworkView, Record};
 use super::state::{Refusal, Request, Run, State, admit};
 use super::{ContainerError, Containers, Shared, user};
 use crate::network::{Netns, NetworkMode, Sandbox};
-use crate::shim::{Create, LogConfig, Shim, ShimError, ShimEvents, ShimSpec, Size};
+use crate::shim::{Create, LogConfig, Shim, ShimBinary, ShimError, ShimEvents, ShimSpec, Size};
 
 /// Bytes after which a log is rotated, where nobody says otherwise.
 const LOG_SIZE: u64 = 20 << 20;
@@ -398,7 +398,7 @@ pub(super) fn make_spec(
     };
     let devices = oci_spec::resolve_devices(host, look_for_devices).map_err(missing)?;
     let block_devices = oci_spec::resolve_block_devices(&host.resources, device_number).map_err(missing)?;
-    let init = init_program(shared).to_string_lossy().into_owned();
+    let init = if init_wanted { Some(init_program(shared)?) } else { None };
     Ok(oci_spec::build(Input {
         id: &record.id,
         config: &record.config,
@@ -414,7 +414,7 @@ pub(super) fn make_spec(
         ipc: join(&host.ipc_mode, "IPC", "ipc")?,
         pid,
         cgroup: cgroup.to_owned(),
-        init: init_wanted.then_some(init.as_str()),
+        init: init.as_deref(),
         default_ulimits: shared
             .config
             .default_ulimits
@@ -425,12 +425,12 @@ pub(super) fn make_spec(
 }
 
 /// The program that reaps in containers with an init: the monitor's own, which knows that role by its name.
-fn init_program(shared: &Shared) -> PathBuf {
-    if !shared.config.shim.as_os_str().is_empty() {
-        return shared.config.shim.clone();
-    }
-    let own = std::env::current_exe().unwrap_or_default();
-    own.with_file_name("corten-shim")
+fn init_program(shared: &Shared) -> Result<String, ShimError> {
+    let path = match shared.config.shim.as_os_str().is_empty() {
+        true => ShimBinary::locate()?,
+        false => shared.config.shim.clone(),
+    };
+    Ok(path.to_string_lossy().into_owned())
 }
 
 fn bind(destination: &str, path: &Path, writable: bool) -> SpecMount {
@@ -506,6 +506,10 @@ pub(super) fn start_error(error: ShimError) -> ContainerError {
     let mut message = failure.message.clone();
     if message.starts_with("OCI runtime create failed") {
         message = format!("failed to create task for container: failed to create shim task: {message}");
+    }
+    // Clients tell 126 from 125 by these words.
+    if message.contains("is a directory") && !message.contains("permission denied") {
+        message.push_str(": permission denied");
     }
     // What the image or the request names and the kernel refuses is the request's fault, never the daemon's.
     let kind = match failure.kind() {

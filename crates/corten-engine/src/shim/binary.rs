@@ -16,14 +16,19 @@ impl ShimBinary {
     /// Finds `corten-shim` and seals a copy. Looked at, in this order: `$CORTEN_LIBEXEC`, beside the running
     /// executable, `../libexec/corten` from there.
     pub fn find() -> Result<Self, ShimError> {
+        Self::load(&Self::locate()?)
+    }
+
+    /// Where `corten-shim` lies; see [`Self::find`].
+    pub fn locate() -> Result<PathBuf, ShimError> {
         let own = std::env::current_exe().unwrap_or_default();
         let beside = own.parent().unwrap_or(Path::new("/")).to_path_buf();
         let libexec = beside.join("../libexec/corten");
         let explicit = std::env::var_os("CORTEN_LIBEXEC").map(PathBuf::from);
         for directory in explicit.iter().chain([&beside, &libexec]) {
-            match Self::load(&directory.join("corten-shim")) {
-                Err(ShimError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                other => return other,
+            let path = directory.join("corten-shim");
+            if path.is_file() {
+                return Ok(path);
             }
         }
         Err(ShimError::NoBinary { beside, libexec })

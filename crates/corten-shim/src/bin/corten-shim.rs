@@ -1,16 +1,34 @@
 //! `corten-shim <id> <directory>`: the monitor of one container. Standard input is the first daemon's socket.
+//! Under the name `docker-init` it is the init of a container instead.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
+use corten_shim::init;
 use corten_shim::monitor::Monitor;
 use corten_shim::protocol::files;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args_os().skip(1);
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == init::NAME) {
+        return init::run(arguments);
+    }
+    match monitor(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corten-shim: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn monitor(mut arguments: impl Iterator<Item = OsString>) -> Result<(), Box<dyn Error>> {
     let (Some(id), Some(directory), None) = (arguments.next(), arguments.next(), arguments.next()) else {
         return Err("usage: corten-shim <container id> <directory>; the daemon starts it".into());
     };
