@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::error::{Failure, Outcome};
-use crate::template::{self, Mode, Row, Value};
+use crate::template::{self, Keys, Mode, Row, Value};
 
 /// A row: its fields by the names that templates use.
 pub struct Record {
@@ -88,7 +88,7 @@ pub fn render(format: &str, titles: Titles, rows: Vec<Record>) -> Outcome<String
     let mut out = String::new();
     if is_table(format) {
         let titles = titles.iter().map(|(field, title)| ((*field).to_owned(), Value::from(*title))).collect();
-        let titles = Value::Map(Rc::new(titles));
+        let titles = Value::Map(Rc::new(titles), Keys::Untyped);
         // A head that cannot be made is left out; the rows tell what is wrong.
         out.push_str(&template::execute(&template, &titles, Mode::Header).unwrap_or_default());
         out.push('\n');

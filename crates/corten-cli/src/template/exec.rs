@@ -106,7 +106,7 @@ impl Run<'_> {
             Value::List(items) => {
                 items.iter().enumerate().map(|(i, item)| (Value::Int(i as i64), item.clone())).collect()
             }
-            Value::Map(map) => map.iter().map(|(k, v)| (Value::Text(k.clone()), v.clone())).collect(),
+            Value::Map(map, _) => map.iter().map(|(k, v)| (Value::Text(k.clone()), v.clone())).collect(),
             Value::Int(n) => (0..*n).map(|i| (Value::Int(i), Value::Int(i))).collect(),
             Value::Nil | Value::NilPointer => Vec::new(),
             other => {
@@ -273,22 +273,13 @@ impl Run<'_> {
             || self.error(operand, &format!("can't evaluate field {name} in type {}", value.type_name()));
         match value.followed() {
             Value::Row(row) => row.field(name, arguments).ok_or_else(absent),
-            Value::Struct(fields) => fields
-                .fields
-                .iter()
-                .find(|(known, _)| known == name)
-                .map(|(_, v)| v.clone())
-                .ok_or_else(absent),
-            Value::Map(map) => match map.get(name) {
+            Value::Struct(fields) => fields.field(name).ok_or_else(absent),
+            Value::Map(map, _) => match map.get(name) {
                 Some(value) => Ok(value.clone()),
                 None if self.mode == Mode::Strict => {
                     Err(self.error(operand, &format!("map has no entry for key \"{name}\"")))
                 }
-                // A missing entry is the zero of the map's type.
-                None => Ok(match map.values().next() {
-                    Some(Value::Text(_)) if self.mode == Mode::Row => Value::Nil,
-                    _ => Value::Nil,
-                }),
+                None => Ok(Value::Nil),
             },
             Value::Nil if self.mode == Mode::Header => Ok(Value::Nil),
             Value::Nil => Err(self.error(operand, &format!("nil data; no entry for key \"{name}\""))),

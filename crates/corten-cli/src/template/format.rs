@@ -81,7 +81,7 @@ fn one(out: &mut String, verb: char, value: &Value, flags: &Flags) {
         ('T', value) => value.type_name(),
         ('s', Value::Text(text)) => cut(text, flags),
         ('s', Value::List(items)) if items.iter().all(|item| matches!(item, Value::Text(_))) => plain(value),
-        ('s', Value::Map(_) | Value::Struct(_)) => plain(value),
+        ('s', Value::Map(..) | Value::Struct(_)) => plain(value),
         ('q', Value::Text(text)) => quote(&cut(text, flags)),
         ('q', Value::List(items)) => {
             let items: Vec<String> = items.iter().map(|item| quote(&plain(item))).collect();

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::Value;
 use super::exec::Mode;
 use super::format::sprintf;
+use super::value::Keys;
 
 const NAMES: &[&str] = &[
     "and", "or", "not", "len", "index", "slice", "print", "printf", "println", "html", "js", "urlquery",
@@ -79,7 +80,14 @@ pub(super) fn call(name: &str, arguments: &[Value], mode: Mode) -> Result<Value,
                 _ => order != Ordering::Less,
             }))
         }
-        "json" => count(1).map(|()| Value::Text(arguments[0].to_json().to_string())),
+        "json" => count(1).map(|()| {
+            let text = arguments[0].to_json().to_string();
+            Value::Text(match arguments[0] {
+                // Rows write their own JSON, and docker's do as Go does by default.
+                Value::Row(_) => text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"),
+                _ => text,
+            })
+        }),
         "split" => {
             count(2)?;
             let (text, separator) = (text(&arguments[0])?, text(&arguments[1])?);
@@ -142,7 +150,7 @@ fn length(value: &Value) -> Result<Value, String> {
     let n = match value.followed() {
         Value::Text(text) => text.len(),
         Value::List(items) => items.len(),
-        Value::Map(map) => map.len(),
+        Value::Map(map, _) => map.len(),
         Value::Nil | Value::NilPointer => return Err("len of nil pointer".to_owned()),
         other => return Err(format!("len of type {}", other.type_name())),
     };
@@ -165,11 +173,17 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
                     None => return Err(format!("index out of range: {n}")),
                 }
             }
-            (Value::Map(map), Value::Text(key)) => map.get(key).cloned().unwrap_or_else(|| zero_like(map)),
+            (Value::Map(_, Keys::Named), Value::Text(_)) => {
+                return Err("value has type string; should be a type of its own".to_owned());
+            }
+            (Value::Map(map, Keys::Untyped), Value::Text(key)) => map.get(key).cloned().unwrap_or(Value::Nil),
+            (Value::Map(map, Keys::Texts), Value::Text(key)) => {
+                map.get(key).cloned().unwrap_or_else(|| zero_like(map))
+            }
             (Value::List(_) | Value::Text(_), other) => {
                 return Err(format!("cannot index slice/array with type {}", other.type_name()));
             }
-            (Value::Map(_), other) => {
+            (Value::Map(..), other) => {
                 return Err(format!("value has type {}; should be string", other.type_name()));
             }
             (Value::Nil | Value::NilPointer, _) => return Err("index of untyped nil".to_owned()),
@@ -187,7 +201,9 @@ fn zero_like(map: &std::collections::BTreeMap<String, Value>) -> Value {
         Some(Value::Pointer(_)) => Value::NilPointer,
         Some(Value::Int(_)) => Value::Int(0),
         Some(Value::Bool(_)) => Value::Bool(false),
-        _ => Value::Nil,
+        // Nearly every empty map would hold texts.
+        None => Value::Text(String::new()),
+        Some(_) => Value::Nil,
     }
 }
 
@@ -249,7 +265,12 @@ fn equal(a: &Value, b: &Value) -> Result<bool, String> {
         (Value::Nil | Value::NilPointer, _) | (_, Value::Nil | Value::NilPointer) => Ok(false),
         (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
         (Value::Text(a), Value::Text(b)) => Ok(a == b),
-        (Value::List(_) | Value::Map(_), _) => Err("non-comparable type".to_owned()),
+        // A number of untyped JSON is a text to Go.
+        (Value::Number(n), Value::Text(text)) | (Value::Text(text), Value::Number(n)) => {
+            Ok(n.to_string() == *text)
+        }
+        (Value::Number(a), Value::Number(b)) => Ok(a == b),
+        (Value::List(_) | Value::Map(..), _) => Err("non-comparable type".to_owned()),
         _ => match (numeric(a), numeric(b)) {
             (Some(a), Some(b)) => Ok(a == b),
             _ => Err("incompatible types for comparison".to_owned()),
@@ -273,7 +294,6 @@ fn numeric(value: &Value) -> Option<f64> {
     match value {
         Value::Int(n) => Some(*n as f64),
         Value::Float(n) => Some(*n),
-        Value::Number(n) => n.as_f64(),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 
 use super::Value;
-use super::value::Struct;
+use super::value::{Keys, Struct};
 
 const SHAPES: &str = include_str!("shapes.txt");
 
@@ -29,15 +29,16 @@ fn convert(json: Option<&Json>, shape: &str, whole: &Json) -> Value {
         return Value::List(Rc::new(items.unwrap_or_default()));
     }
     if let Some(inner) = shape.strip_prefix("map ") {
-        let entries = json.and_then(Json::as_object);
-        let entries =
-            entries.map(|map| map.iter().map(|(k, v)| (k.clone(), convert(Some(v), inner, whole))).collect());
-        return Value::Map(Rc::new(entries.unwrap_or_default()));
+        return entries(json, inner, whole, Keys::Texts);
+    }
+    if let Some(inner) = shape.strip_prefix("keyed ") {
+        return entries(json, inner, whole, Keys::Named);
     }
     match shape {
         "text" => Value::Text(json.and_then(Json::as_str).unwrap_or_default().to_owned()),
-        "int" => match json {
-            Some(json) => Value::from_json(json),
+        "int" => match json.map(|json| (json.as_i64(), json)) {
+            Some((Some(n), _)) => Value::Int(n),
+            Some((None, json)) => Value::from_json(json),
             None => Value::Int(0),
         },
         "float" => Value::Float(json.and_then(Json::as_f64).unwrap_or(0.0)),
@@ -53,6 +54,13 @@ fn convert(json: Option<&Json>, shape: &str, whole: &Json) -> Value {
     }
 }
 
+fn entries(json: Option<&Json>, shape: &str, whole: &Json, keys: Keys) -> Value {
+    let entries = json.and_then(Json::as_object);
+    let entries =
+        entries.map(|map| map.iter().map(|(k, v)| (k.clone(), convert(Some(v), shape, whole))).collect());
+    Value::Map(Rc::new(entries.unwrap_or_default()), keys)
+}
+
 fn line(name: &str) -> Option<&'static str> {
     SHAPES.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
@@ -63,7 +71,9 @@ fn structure(name: &str, fields: &str, json: &Json) -> Value {
         .filter_map(|field| {
             let (names, shape) = field.split_once(' ')?;
             let (go, key) = names.split_once('=').unwrap_or((names, names));
-            Some((go.to_owned(), convert(json.get(key), shape, json)))
+            // What is embedded has its fields in the same object.
+            let part = if go.starts_with('+') { Some(json) } else { json.get(key) };
+            Some((go.to_owned(), convert(part, shape, json)))
         })
         .collect();
     Value::Struct(Rc::new(Struct { name: name.to_owned(), fields, json: json.clone() }))
@@ -137,6 +147,7 @@ mod tests {
                 let name = shape
                     .trim_start_matches(['*', '[', ']'])
                     .trim_start_matches("map ")
+                    .trim_start_matches("keyed ")
                     .trim_start_matches(['*', '[', ']']);
                 let basic =
                     ["text", "int", "float", "bool", "time", "duration", "empty", "any"].contains(&name);

@@ -31,8 +31,8 @@ pub enum Value {
     Text(String),
     /// A slice; whether it is nil, for JSON.
     List(Rc<Vec<Value>>),
-    /// A map with text keys; `lenient` where a missing key is `<no value>` and not the type's zero.
-    Map(Rc<BTreeMap<String, Value>>),
+    /// A map, and what is known of its type.
+    Map(Rc<BTreeMap<String, Value>>, Keys),
     /// A struct: fields in order, by Go's names; and the JSON it came from.
     Struct(Rc<Struct>),
     /// A pointer to something that is there.
@@ -43,14 +43,42 @@ pub enum Value {
     Number(serde_json::Number),
 }
 
+/// What a map's type says of its keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// Texts; values of one type, whose zero stands for what is missing.
+    Texts,
+    /// Texts; values of any type, so that nothing stands for what is missing.
+    Untyped,
+    /// A type of their own, which a text is not.
+    Named,
+}
+
 /// A Go struct.
 pub struct Struct {
     /// The name of Go's type.
     pub name: String,
-    /// Its fields.
+    /// Its fields; the name of an embedded struct begins with a plus.
     pub fields: Vec<(String, Value)>,
     /// The JSON it came from.
     pub json: serde_json::Value,
+}
+
+impl Struct {
+    /// A field by name, of this struct or of one it embeds.
+    pub fn field(&self, name: &str) -> Option<Value> {
+        if let Some((_, value)) =
+            self.fields.iter().find(|(known, _)| known.strip_prefix('+').unwrap_or(known) == name)
+        {
+            return Some(value.clone());
+        }
+        self.fields.iter().filter(|(known, _)| known.starts_with('+')).find_map(|(_, value)| {
+            match value.followed() {
+                Value::Struct(embedded) => embedded.field(name),
+                _ => None,
+            }
+        })
+    }
 }
 
 impl fmt::Debug for Value {
@@ -78,21 +106,19 @@ impl From<bool> for Value {
 }
 
 impl Value {
-    /// A JSON value without a Go type: objects are maps, `null` is nil.
+    /// A JSON value without a Go type: objects are maps, `null` is nil, numbers are texts of digits.
     pub fn from_json(json: &serde_json::Value) -> Self {
         use serde_json::Value as Json;
         match json {
             Json::Null => Self::Nil,
             Json::Bool(on) => Self::Bool(*on),
-            Json::Number(number) => match number.as_i64() {
-                Some(n) => Self::Int(n),
-                None => Self::Number(number.clone()),
-            },
+            Json::Number(number) => Self::Number(number.clone()),
             Json::String(text) => Self::Text(text.clone()),
             Json::Array(items) => Self::List(Rc::new(items.iter().map(Self::from_json).collect())),
-            Json::Object(fields) => {
-                Self::Map(Rc::new(fields.iter().map(|(k, v)| (k.clone(), Self::from_json(v))).collect()))
-            }
+            Json::Object(fields) => Self::Map(
+                Rc::new(fields.iter().map(|(k, v)| (k.clone(), Self::from_json(v))).collect()),
+                Keys::Untyped,
+            ),
         }
     }
 
@@ -107,7 +133,7 @@ impl Value {
             Self::Number(n) => Json::Number(n.clone()),
             Self::Text(text) => Json::from(text.as_str()),
             Self::List(items) => Json::Array(items.iter().map(Self::to_json).collect()),
-            Self::Map(map) => Json::Object(map.iter().map(|(k, v)| (k.clone(), v.to_json())).collect()),
+            Self::Map(map, _) => Json::Object(map.iter().map(|(k, v)| (k.clone(), v.to_json())).collect()),
             Self::Struct(fields) => fields.json.clone(),
             Self::Pointer(value) => value.to_json(),
             Self::Row(row) => {
@@ -157,7 +183,7 @@ impl Value {
                 }
                 out.push(']');
             }
-            Self::Map(map) => {
+            Self::Map(map, _) => {
                 out.push_str("map[");
                 for (i, (key, value)) in map.iter().enumerate() {
                     if i > 0 {
@@ -205,7 +231,7 @@ impl Value {
             Self::Number(n) => n.as_f64() != Some(0.0),
             Self::Text(text) => !text.is_empty(),
             Self::List(items) => !items.is_empty(),
-            Self::Map(map) => !map.is_empty(),
+            Self::Map(map, _) => !map.is_empty(),
             Self::Struct(_) | Self::Pointer(_) | Self::Row(_) => true,
         }
     }
@@ -224,7 +250,7 @@ impl Value {
                 Some(other) => format!("[]{}", other.type_name()),
                 None => "[]string".to_owned(),
             },
-            Self::Map(map) => match map.values().next() {
+            Self::Map(map, _) => match map.values().next() {
                 Some(Self::Text(_)) => "map[string]string".to_owned(),
                 Some(Self::Struct(fields)) => format!("map[string]{}", fields.name),
                 _ => "map[string]interface {}".to_owned(),

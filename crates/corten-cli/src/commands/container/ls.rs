@@ -1,20 +1,21 @@
 //! `ps`
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use corten_client::Request;
 use corten_types::Reference;
 use serde::Deserialize;
 
 use crate::command::{Arity, Command};
-use crate::error::Outcome;
+use crate::error::{Failure, Outcome};
 use crate::flag::{Flag, Kind, flag, switch};
 use crate::format::text::{Port, ellipsis, local_time, ports, quote, short_id};
 use crate::format::units::{ago, short_size};
 use crate::format::{Record, Titles, is_table, render};
 use crate::parse::{Matches, Order};
 use crate::session::Session;
-use crate::template::Value;
+use crate::template::{self, Mode, Value};
 use crate::{filters, output};
 
 static FLAGS: &[Flag] = &[
@@ -126,7 +127,11 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
         "raw" => RAW.to_owned(),
         other => other.to_owned(),
     };
-    let sizes = m.on("size") || format.contains(".Size");
+    if !matches!(given, "" | "table" | "json" | "raw") {
+        check(given)?;
+    }
+    let whole = format.replace(' ', "").contains("{{json.}}");
+    let sizes = m.on("size") || format.contains(".Size") || whole;
     if m.on("size") && is_table(&format) && !format.contains(".Size") {
         format.push_str("\t{{.Size}}");
     }
@@ -140,6 +145,16 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
     let short = !m.on("no-trunc");
     let rows = found.iter().map(|container| record(container, short)).collect();
     output::put(&render(&format, TITLES, rows)?);
+    Ok(())
+}
+
+/// Tells a mistake in a format before the daemon is asked.
+fn check(format: &str) -> Outcome {
+    let template = template::parse(format)
+        .map_err(|error| Failure::new(format!("failed to parse template: {error}")))?;
+    let empty = Value::Row(Rc::new(record(&Summary::default(), true)));
+    template::execute(&template, &empty, Mode::Row)
+        .map_err(|error| Failure::new(format!("failed to execute template: {error}")))?;
     Ok(())
 }
 

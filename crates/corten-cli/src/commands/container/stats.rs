@@ -58,6 +58,7 @@ struct Sample {
     id: String,
     name: String,
     cpu_stats: Cpu,
+    precpu_stats: Cpu,
     memory_stats: Memory,
     pids_stats: Pids,
     blkio_stats: Block,
@@ -125,40 +126,36 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
         other => other,
     };
     let short = !m.on("no-trunc");
-    let mut before: HashMap<String, Sample> = HashMap::new();
+    let mut first = true;
     loop {
         let names = names(session, m).await?;
+        if names.is_empty() && !m.on("no-stream") {
+            // Nothing to wait for; a container may start at any time.
+            tokio::time::sleep(PAUSE).await;
+        }
         let samples = join_all(names.iter().map(|name| sample(session, name))).await;
         let mut rows = Vec::new();
-        let mut now = HashMap::new();
         for (name, sample) in names.iter().zip(samples) {
             match sample {
-                Ok(sample) => {
-                    rows.push(record(name, Some((&sample, before.get(name))), short));
-                    now.insert(name.clone(), sample);
-                }
+                Ok(sample) => rows.push(record(name, Some(&sample), short)),
                 // A name that was asked for must be there; one that was found may have gone.
-                Err(failure) if m.args.contains(name) && before.is_empty() => return Err(failure),
+                Err(failure) if first && m.args.contains(name) => return Err(failure),
                 Err(_) if m.args.contains(name) => rows.push(record(name, None, short)),
                 Err(_) => {}
             }
         }
-        let first = before.is_empty() && !now.is_empty();
-        before = now;
-        if !(first && m.on("no-stream")) {
-            let text = render(format, TITLES, rows)?;
-            if m.on("no-stream") {
-                output::put(&text);
-                return Ok(());
-            }
-            if is_table(format) {
-                // To the top left, each line cleared to its end, and what is below it too.
-                output::put(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")));
-            } else {
-                output::put(&text);
-            }
+        first = false;
+        let text = render(format, TITLES, rows)?;
+        if m.on("no-stream") {
+            output::put(&text);
+            return Ok(());
         }
-        tokio::time::sleep(PAUSE).await;
+        if is_table(format) {
+            // To the top left, each line cleared to its end, and what is below it too.
+            output::put(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")));
+        } else {
+            output::put(&text);
+        }
     }
 }
 
@@ -171,14 +168,15 @@ async fn names(session: &Session, m: &Matches) -> Outcome<Vec<String>> {
     Ok(found.into_iter().map(|container| container.id).collect())
 }
 
+/// One sample; the daemon takes a second for it, and tells the CPU time from before that second too.
 async fn sample(session: &Session, name: &str) -> Outcome<Sample> {
-    let request = Request::get(container(name, "/stats")).query("stream", "0").query("one-shot", "1");
+    let request = Request::get(container(name, "/stats")).query("stream", "0");
     session.client()?.json(request).await.map_err(Failure::from)
 }
 
-fn record(name: &str, samples: Option<(&Sample, Option<&Sample>)>, short: bool) -> Record {
+fn record(name: &str, sample: Option<&Sample>, short: bool) -> Record {
     let shown = |id: &str| if short { short_id(id).to_owned() } else { id.to_owned() };
-    let Some((now, before)) = samples else {
+    let Some(now) = sample else {
         return Record::new("container.statsContext")
             .with("BlockIO", "--")
             .with("CPUPerc", "--")
@@ -204,7 +202,7 @@ fn record(name: &str, samples: Option<(&Sample, Option<&Sample>)>, short: bool) 
     };
     Record::new("container.statsContext")
         .with("BlockIO", format!("{} / {}", short_size(blocks("read")), short_size(blocks("write"))))
-        .with("CPUPerc", format!("{:.2}%", now.cpu_since(before)))
+        .with("CPUPerc", format!("{:.2}%", now.cpu()))
         .with("Container", name)
         .with("ID", shown(&now.id))
         .with("MemPerc", format!("{share:.2}%"))
@@ -224,12 +222,11 @@ impl Sample {
         (usage - cache.unwrap_or(0)) as f64
     }
 
-    /// Per cent of one CPU since the sample before.
-    fn cpu_since(&self, before: Option<&Self>) -> f64 {
-        let Some(before) = before else { return 0.0 };
-        let used = self.cpu_stats.cpu_usage.total_usage.saturating_sub(before.cpu_stats.cpu_usage.total_usage)
-            as f64;
-        let system = self.cpu_stats.system_cpu_usage.saturating_sub(before.cpu_stats.system_cpu_usage) as f64;
+    /// Per cent of one CPU in the second of the sample.
+    fn cpu(&self) -> f64 {
+        let (now, before) = (&self.cpu_stats, &self.precpu_stats);
+        let used = now.cpu_usage.total_usage.saturating_sub(before.cpu_usage.total_usage) as f64;
+        let system = now.system_cpu_usage.saturating_sub(before.system_cpu_usage) as f64;
         let cpus = match self.cpu_stats.online_cpus {
             0 => self.cpu_stats.cpu_usage.percpu_usage.as_ref().map_or(1, Vec::len) as f64,
             cpus => cpus as f64,
@@ -244,17 +241,15 @@ mod tests {
 
     #[test]
     fn use_is_computed_as_docker_does() {
-        let sample = |total: u64, system: u64| -> Sample {
-            serde_json::from_value(serde_json::json!({
-                "id": "843465a963463638", "name": "/c1",
-                "cpu_stats": {"cpu_usage": {"total_usage": total}, "system_cpu_usage": system, "online_cpus": 2},
-                "memory_stats": {"usage": 3_000_000, "limit": 10_485_760, "stats": {"inactive_file": 378_560}},
-                "pids_stats": {"current": 3}, "networks": {"eth0": {"rx_bytes": 1000, "tx_bytes": 2000}},
-                "blkio_stats": {"io_service_bytes_recursive": [{"op": "Read", "value": 4096}]}
-            }))
-            .unwrap()
-        };
-        let row = record("c1", Some((&sample(300, 2000), Some(&sample(100, 1000)))), true);
+        let cpu = |total: u64, system: u64| serde_json::json!({"cpu_usage": {"total_usage": total}, "system_cpu_usage": system, "online_cpus": 2});
+        let sample: Sample = serde_json::from_value(serde_json::json!({
+            "id": "843465a963463638", "name": "/c1", "cpu_stats": cpu(300, 2000), "precpu_stats": cpu(100, 1000),
+            "memory_stats": {"usage": 3_000_000, "limit": 10_485_760, "stats": {"inactive_file": 378_560}},
+            "pids_stats": {"current": 3}, "networks": {"eth0": {"rx_bytes": 1000, "tx_bytes": 2000}},
+            "blkio_stats": {"io_service_bytes_recursive": [{"op": "Read", "value": 4096}]}
+        }))
+        .unwrap();
+        let row = record("c1", Some(&sample), true);
         let format =
             "{{.ID}} {{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.MemPerc}} {{.NetIO}} {{.BlockIO}} {{.PIDs}}";
         assert_eq!(

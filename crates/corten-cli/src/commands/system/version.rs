@@ -40,7 +40,7 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
     };
     let client = session.client()?;
     let server = client.get::<Json>("/version").await;
-    let whole = json!({
+    let mut whole = json!({
         "Client": {
             "Version": OWN,
             "ApiVersion": client.version(),
@@ -54,6 +54,15 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
         },
         "Server": server.as_ref().ok(),
     });
+    for component in
+        whole.pointer_mut("/Server/Components").and_then(Json::as_array_mut).into_iter().flatten()
+    {
+        let Some(built) = component.pointer_mut("/Details/BuildTime") else { continue };
+        if let Some(moment) = built.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()) {
+            *built =
+                moment.to_zoned(jiff::tz::TimeZone::UTC).strftime("%a %b %e %H:%M:%S %Y").to_string().into();
+        }
+    }
     match template {
         Some(template) => {
             let value = shape::typed(&whole, "cli.VersionInfo");
@@ -101,9 +110,6 @@ fn pretty(whole: &Json) -> String {
             };
             let _ = writeln!(out, "  API version:      {}{minimum}", text(details, "ApiVersion"));
             let built = text(details, "BuildTime");
-            let built = built.parse::<jiff::Timestamp>().map_or(built, |moment| {
-                moment.to_zoned(jiff::tz::TimeZone::UTC).strftime("%a %b %e %H:%M:%S %Y").to_string()
-            });
             for (name, value) in [
                 ("Go version:       ", text(details, "GoVersion")),
                 ("Git commit:       ", text(details, "GitCommit")),
