@@ -157,6 +157,16 @@ fn leaf(path: &str, command: &'static Command, words: &[String]) -> Outcome<Foun
     Ok(Found::Run(command, matches, path.to_owned()))
 }
 
+/// The first word beyond a command's name.
+pub fn beyond<'a>(entries: &'static [Entry], words: &'a [String]) -> Option<&'a String> {
+    let (first, rest) = words.split_first()?;
+    let entry = entries.iter().find(|entry| entry.name == *first || entry.also.contains(&first.as_str()))?;
+    match entry.node {
+        Node::Branch(_, below) => beyond(below, rest),
+        _ => rest.first(),
+    }
+}
+
 /// A mistake in a flag: docker's three paragraphs, exit status 125.
 pub fn flag_mistake(path: &str, usage: &str, mistake: &str) -> Failure {
     let usage = if usage.is_empty() { path.to_owned() } else { format!("{path} {usage}") };

@@ -72,7 +72,10 @@ impl Contexts {
     pub fn get(&self, name: &str) -> Outcome<Context> {
         match std::fs::read(self.meta(name).join("meta.json")) {
             Ok(text) => read(&text),
-            Err(_) => Err(Failure::new(format!("context \"{name}\" does not exist"))),
+            Err(_) => Err(Failure::new(format!(
+                "context \"{name}\": context not found: open {}: no such file or directory",
+                self.meta(name).join("meta.json").display()
+            ))),
         }
     }
 
@@ -174,7 +177,9 @@ mod tests {
         assert_eq!((far.host(), far.description()), ("tcp://h:1", "there"));
         assert_eq!(contexts.list().unwrap(), [far]);
         contexts.remove("far").unwrap();
-        assert_eq!(contexts.get("far").unwrap_err().text, "context \"far\" does not exist");
+        assert!(
+            contexts.get("far").unwrap_err().text.starts_with("context \"far\": context not found: open ")
+        );
         assert!(check_name("default").is_err() && check_name("a b").is_err() && check_name("-a").is_err());
     }
 }

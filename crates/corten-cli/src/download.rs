@@ -30,8 +30,8 @@ pub async fn to_file_or_pipe(session: &Session, request: Request, file: &str, fa
     };
     if !directory.is_dir() {
         return Err(Failure::new(format!(
-            "{failed}: invalid output path: directory {:?} does not exist",
-            directory.display().to_string()
+            "{failed}: invalid output path: stat {}: no such file or directory",
+            directory.display()
         )));
     }
     if path.is_dir() {

@@ -33,6 +33,12 @@ pub enum Kind {
     Mount,
     /// What `--network` takes.
     Network,
+    /// `host:ip`, several times.
+    ExtraHost,
+    /// STDIN, STDOUT or STDERR, several times.
+    Stream,
+    /// An image's name, several times.
+    Reference,
     /// `key=value` separated by commas, as `context create --docker` takes it.
     StringMap,
 }
@@ -43,7 +49,7 @@ impl Kind {
         match self {
             Self::Bool => "",
             Self::Text => "string",
-            Self::List => "list",
+            Self::List | Self::ExtraHost | Self::Stream | Self::Reference => "list",
             Self::Strings => "strings",
             Self::Map => "map",
             Self::Int => "int",

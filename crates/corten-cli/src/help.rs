@@ -65,7 +65,12 @@ fn listing(out: &mut String, entries: &[Entry]) {
                 let _ = write!(out, "\n{title}:\n");
                 first = false;
             }
-            let _ = writeln!(out, "  {:<11} {}", entry.name, entry.node.about());
+            let _ = writeln!(
+                out,
+                "  {:<11} {}",
+                entry.name,
+                entry.node.about().lines().next().unwrap_or_default()
+            );
         }
     }
 }

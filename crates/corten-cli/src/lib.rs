@@ -99,10 +99,13 @@ fn run(persona: Persona, words: &[String]) -> Outcome {
         let topic = rest.join(" ");
         rest.push("--help".to_owned());
         return match command::find(program, commands::ROOT, "", &rest) {
-            Ok(Found::Print(text)) => {
-                output::put(&text);
-                Ok(())
-            }
+            Ok(Found::Print(text)) => match command::beyond(commands::ROOT, &rest[..rest.len() - 1]) {
+                Some(word) => Err(Failure::new(format!("unknown help topic: {word}"))),
+                None => {
+                    output::put(&text);
+                    Ok(())
+                }
+            },
             _ => Err(Failure::new(format!("unknown help topic: {topic}"))),
         };
     }

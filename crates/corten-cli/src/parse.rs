@@ -223,6 +223,15 @@ fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Gpus => options::gpus(text).map(drop),
         Kind::Mount => options::mount(text).map(drop),
         Kind::Network => options::attachment(text).map(drop),
+        Kind::ExtraHost => options::extra_host(text).map(drop),
+        Kind::Stream => match text.to_ascii_lowercase().as_str() {
+            "stdin" | "stdout" | "stderr" => Ok(()),
+            _ => Err("valid streams are STDIN, STDOUT and STDERR".to_owned()),
+        },
+        Kind::Reference => match text.parse::<corten_types::Reference>() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        },
         Kind::Bool | Kind::Text | Kind::List | Kind::Strings | Kind::Map | Kind::StringMap => Ok(()),
     }
 }

@@ -112,6 +112,8 @@ impl Session {
     /// The address of the default context.
     pub fn default_host(&self) -> String {
         match self.globals.given("host") {
+            // Without a scheme it is a machine's name.
+            Some(host) if !host.contains("://") => format!("tcp://{host}"),
             Some(host) => host.to_owned(),
             None => environment("DOCKER_HOST").unwrap_or_else(|| self.persona.default_host().to_owned()),
         }
@@ -123,11 +125,8 @@ impl Session {
         if name == context::DEFAULT {
             return Ok(self.default_host());
         }
-        let host = self.contexts().get(&name).map_err(|_| {
-            Failure::new(format!(
-                "context \"{name}\": context not found: no such context, see `{} context ls`",
-                self.persona.name()
-            ))
+        let host = self.contexts().get(&name).map_err(|failure| {
+            Failure::new(format!("Failed to initialize: unable to resolve docker endpoint: {failure}"))
         })?;
         Ok(host.host().to_owned())
     }

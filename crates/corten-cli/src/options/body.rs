@@ -65,11 +65,6 @@ fn list(m: &Matches, flag: &str) -> Value {
 /// The part that belongs to the image's configuration.
 fn config(m: &Matches, image: &str, command: &[String]) -> Result<Map<String, Value>, String> {
     let attach = |stream: &str| m.list("attach").any(|given| given.eq_ignore_ascii_case(stream));
-    for stream in m.list("attach") {
-        if !["stdin", "stdout", "stderr"].contains(&stream.to_ascii_lowercase().as_str()) {
-            return Err("valid streams are STDIN, STDOUT and STDERR".to_owned());
-        }
-    }
     let unnamed = !m.changed("attach");
     let stdin = attach("stdin") || m.on("interactive");
     let entrypoint = match m.given("entrypoint") {
@@ -267,20 +262,7 @@ fn host_config(m: &Matches) -> Result<Map<String, Value>, String> {
 }
 
 fn extra_hosts(m: &Matches) -> Result<Vec<String>, String> {
-    m.list("add-host")
-        .map(|spec| {
-            let (name, address) = spec
-                .split_once('=')
-                .or_else(|| spec.split_once(':'))
-                .filter(|(name, _)| !name.is_empty())
-                .ok_or_else(|| format!("bad format for add-host: {spec:?}"))?;
-            let bare = address.trim_start_matches('[').trim_end_matches(']');
-            if bare != "host-gateway" && bare.parse::<std::net::IpAddr>().is_err() {
-                return Err(format!("invalid IP address in add-host: {address:?}"));
-            }
-            Ok(format!("{name}:{bare}"))
-        })
-        .collect()
+    m.list("add-host").map(super::extra_host).collect()
 }
 
 /// Security options, with a seccomp profile's file read; and whether the system's paths are left open.
@@ -294,7 +276,7 @@ fn security(m: &Matches) -> Result<(Vec<String>, bool), String> {
         let pair = option.split_once('=').or_else(|| option.split_once(':'));
         match pair {
             None if option == "no-new-privileges" => out.push(option.to_owned()),
-            None => return Err(format!("invalid --security-opt: {option:?}")),
+            None => return Err(format!("Invalid --security-opt: {option:?}")),
             Some(("seccomp", profile)) if !matches!(profile, "unconfined" | "builtin") => {
                 let text = std::fs::read(profile).map_err(|error| {
                     let why = if error.kind() == std::io::ErrorKind::NotFound {
@@ -421,8 +403,12 @@ mod tests {
             ("--rm --restart always x", "conflicting options: cannot specify both --restart and --rm"),
             ("--no-healthcheck --health-cmd x y", "--no-healthcheck conflicts with --health-* options"),
             ("--pid foo x", "--pid: invalid PID mode"),
-            ("-a foo x", "valid streams are STDIN, STDOUT and STDERR"),
-            ("--security-opt foo x", "invalid --security-opt: \"foo\""),
+            (
+                "-a foo x",
+                "invalid argument \"foo\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR",
+            ),
+            ("--mac-address zz x", "zz is not a valid mac address"),
+            ("--security-opt foo x", "Invalid --security-opt: \"foo\""),
             ("--log-driver none --log-opt a=b x", "invalid logging opts for driver none"),
         ] {
             assert_eq!(request(line).unwrap_err(), text, "{line}");

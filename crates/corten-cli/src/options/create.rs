@@ -4,9 +4,9 @@ use crate::flag::{Flag, Kind, flag, old_name, switch};
 
 /// What both take.
 pub static CREATE: &[Flag] = &[
-    flag("add-host", Kind::List, "Add a line to /etc/hosts (host:ip)"),
+    flag("add-host", Kind::ExtraHost, "Add a line to /etc/hosts (host:ip)"),
     flag("annotation", Kind::Map, "Add an annotation for the OCI runtime").default("map[]"),
-    flag("attach", Kind::List, "Attach to STDIN, STDOUT or STDERR").short('a'),
+    flag("attach", Kind::Stream, "Attach to STDIN, STDOUT or STDERR").short('a'),
     flag("blkio-weight", Kind::Uint16, "Relative weight of block IO, 10 to 1000; 0 turns it off")
         .default("0"),
     flag("blkio-weight-device", Kind::List, "Relative weight of block IO on a device").default("[]"),

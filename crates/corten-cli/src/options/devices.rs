@@ -28,6 +28,20 @@ pub fn device(spec: &str) -> Result<Value, String> {
     Ok(json!({ "PathOnHost": host, "PathInContainer": container, "CgroupPermissions": permissions }))
 }
 
+/// `--add-host`: `name:address` or `name=address`, as `name:address`.
+pub fn extra_host(spec: &str) -> Result<String, String> {
+    let (name, address) = spec
+        .split_once('=')
+        .or_else(|| spec.split_once(':'))
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| format!("bad format for add-host: {spec:?}"))?;
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    if bare != "host-gateway" && bare.parse::<std::net::IpAddr>().is_err() {
+        return Err(format!("invalid IP address in add-host: {address:?}"));
+    }
+    Ok(format!("{name}:{bare}"))
+}
+
 /// Whether a `--device` names a device of the Container Device Interface: `vendor.com/class=name`.
 pub fn is_cdi(spec: &str) -> bool {
     let Some((kind, name)) = spec.split_once('=') else { return false };
@@ -48,9 +62,9 @@ pub fn gpus(spec: &str) -> Result<Value, String> {
     let mut options = Map::new();
     let number = |text: &str| match text {
         "all" => Ok(-1),
-        text => text
-            .parse::<i64>()
-            .map_err(|_| format!("invalid count ({text}): value must be either \"all\" or an integer")),
+        text => text.parse::<i64>().map_err(|_| {
+            format!("invalid count ({text}): value must be either \"all\" or an integer: invalid syntax")
+        }),
     };
     for field in super::csv::fields(spec)? {
         match field.split_once('=') {

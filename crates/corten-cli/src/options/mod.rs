@@ -12,7 +12,7 @@ mod volumes;
 
 pub use body::{CreateRequest, create_request};
 pub use create::{CREATE, RUN_ONLY};
-pub use devices::{gpus, restart_policy, ulimit};
+pub use devices::{extra_host, gpus, restart_policy, ulimit};
 pub use files::{environment, key_values, label_map};
 pub use mounts::mount;
 pub use networks::attachment;

@@ -102,7 +102,7 @@ pub fn networks(m: &Matches) -> Result<(String, Map<String, Value>), String> {
         if !place.is_empty() {
             return conflict(flag, what);
         }
-        value.clone_into(place);
+        *place = if flag == "mac-address" { mac(value.trim())? } else { value.to_owned() };
     }
     let plain = all.iter().any(|network| {
         !user_defined(&network.target) && network.target != "default" && network.target != "bridge"
@@ -117,13 +117,6 @@ pub fn networks(m: &Matches) -> Result<(String, Map<String, Value>), String> {
     for network in &all {
         if endpoints.contains_key(&network.target) {
             return Err(format!("network {:?} is specified multiple times", network.target));
-        }
-        if network.target.starts_with("container:") || network.target == "host" || network.target == "none" {
-            // Nothing to configure there; what was asked for in vain the daemon refuses.
-            if *network == (Attachment { target: network.target.clone(), ..Attachment::default() }) {
-                endpoints.insert(network.target.clone(), endpoint(network));
-                continue;
-            }
         }
         endpoints.insert(network.target.clone(), endpoint(network));
     }

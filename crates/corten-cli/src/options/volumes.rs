@@ -17,7 +17,8 @@ pub fn volume(spec: &str, here: &Path) -> Result<Volume, String> {
     match parts.as_slice() {
         [""] => Err("invalid empty volume spec".to_owned()),
         [target] => Ok(Volume::Anonymous((*target).to_owned())),
-        parts if parts.len() > 3 => Err(format!("invalid spec: {spec}: too many colons")),
+        // Too much of it is the daemon's to tell.
+        parts if parts.len() > 3 => Ok(Volume::Bind(spec.to_owned())),
         parts if parts.iter().any(|part| part.is_empty()) => {
             Err(format!("invalid spec: {spec}: empty section between colons"))
         }
@@ -56,6 +57,6 @@ mod tests {
         assert_eq!(read("name:/b"), Ok(Volume::Bind("name:/b".into())));
         assert_eq!(read("/b"), Ok(Volume::Anonymous("/b".into())));
         assert_eq!(read(":/b"), Err("invalid spec: :/b: empty section between colons".into()));
-        assert_eq!(read("a:b:c:d"), Err("invalid spec: a:b:c:d: too many colons".into()));
+        assert_eq!(read("a:b:c:d"), Ok(Volume::Bind("a:b:c:d".into())));
     }
 }

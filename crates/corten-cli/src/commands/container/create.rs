@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use corten_client::Request;
-use corten_types::Reference;
+use corten_types::{Reference, ReferenceError};
 use serde::Deserialize;
 
 use crate::command::{Arity, Command};
@@ -36,7 +36,7 @@ struct Created {
 
 async fn run(session: &Session, m: &Matches) -> Outcome {
     let request = plan(session, m).map_err(|failure| with_help(session, failure, 125))?;
-    let id = create(session, m, &request).await.map_err(|failure| with_help(session, failure, 125))?;
+    let id = create(session, m, &request).await?;
     output::line(&id);
     Ok(())
 }
@@ -51,6 +51,10 @@ pub fn plan(session: &Session, m: &Matches) -> Outcome<CreateRequest> {
     }
     let here = std::env::current_dir().unwrap_or_default();
     let mut request = create_request(m, &here)?;
+    match request.image.parse::<Reference>() {
+        Ok(_) | Err(ReferenceError::LooksLikeId(_)) => {}
+        Err(error) => return Err(Failure::new(error.to_string())),
+    }
     let proxies = session.config.proxies(&session.host()?);
     if !proxies.is_empty() {
         let mut environment = match request.body["Env"].take() {

@@ -25,5 +25,10 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
     if old.is_empty() || new.is_empty() {
         return Err(Failure::new("Error: Neither old nor new names may be empty"));
     }
-    Ok(session.client()?.done(Request::post(container(old, "/rename")).query("name", new)).await?)
+    let request = Request::post(container(old, "/rename")).query("name", new);
+    session
+        .client()?
+        .done(request)
+        .await
+        .map_err(|error| Failure::new(format!("{error}\nError: failed to rename container named {old}")))
 }

@@ -30,8 +30,7 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
     let mut request = plan(session, m).map_err(|failure| with_help(session, failure, 125))?;
     if m.on("detach") {
         if m.changed("attach") {
-            let failure = Failure::new("conflicting options: cannot specify both --attach and --detach");
-            return Err(with_help(session, failure, 125));
+            return Err(Failure::new("conflicting options: cannot specify both --attach and --detach"));
         }
         for key in ["AttachStdin", "AttachStdout", "AttachStderr", "StdinOnce"] {
             request.body[key] = false.into();

@@ -234,6 +234,12 @@ fn list(session: &Session, m: &Matches) -> Outcome {
         other => other,
     };
     output::put(&render(format, TITLES, rows)?);
+    if std::env::var("DOCKER_HOST").is_ok_and(|host| !host.is_empty()) {
+        output::error_line(
+            "Warning: DOCKER_HOST environment variable overrides the active context. To use a context, either set the \
+             global --context flag, or unset DOCKER_HOST environment variable.",
+        );
+    }
     Ok(())
 }
 
@@ -292,7 +298,8 @@ fn inspect(session: &Session, m: &Matches) -> Outcome {
         }
     }
     match m.text("format") {
-        "" => output::line(&pretty(&Json::from(found))),
+        // Docker writes this JSON with the signs of HTML escaped.
+        "" => output::line(&pretty(&Json::from(found)).replace('<', "\\u003c").replace('>', "\\u003e")),
         "json" => output::line(&Json::from(found).to_string()),
         text => {
             let wrong =

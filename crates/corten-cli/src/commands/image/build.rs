@@ -24,7 +24,7 @@ use crate::upload::Pipe;
 use crate::{download, output};
 
 static FLAGS: &[Flag] = &[
-    flag("add-host", Kind::List, "Add a line to /etc/hosts (\"host:ip\")"),
+    flag("add-host", Kind::ExtraHost, "Add a line to /etc/hosts (\"host:ip\")"),
     flag("build-arg", Kind::List, "Set a build argument"),
     flag("cache-from", Kind::Strings, "Images whose layers may serve as cache"),
     flag("cgroup-parent", Kind::Text, "Cgroup of the RUN instructions"),
@@ -51,7 +51,7 @@ static FLAGS: &[Flag] = &[
     flag("security-opt", Kind::Strings, "Security options"),
     flag("shm-size", Kind::Bytes, "Size of /dev/shm"),
     switch("squash", "Make one layer of all new ones"),
-    flag("tag", Kind::List, "Name of the image (\"name:tag\")").short('t'),
+    flag("tag", Kind::Reference, "Name of the image (\"name:tag\")").short('t'),
     flag("target", Kind::Text, "Stage to build"),
     flag("ulimit", Kind::Ulimit, "Limits of processes").default("[]"),
 ];
@@ -116,7 +116,7 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
             request = request.query("dockerfile", name).body(body);
         }
     }
-    let mut lines = session.client()?.stream::<Message>(request).await?;
+    let answer = session.client()?.stream::<Message>(request).await;
     let mut view = View::new(session.persona);
     let mut said = String::new();
     let bytes = sent.load(Ordering::Relaxed);
@@ -128,6 +128,7 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
     if !quiet {
         output::put(&std::mem::take(&mut said));
     }
+    let mut lines = answer?;
     while let Some(message) = lines.next().await? {
         if let Some(aux) = &message.aux {
             if let Some(found) = aux.get("ID").and_then(Value::as_str) {
@@ -361,9 +362,6 @@ fn is_archive(head: &[u8]) -> bool {
 fn parameters(session: &Session, m: &Matches) -> Outcome<Request> {
     let mut request = Request::post("/build");
     for tag in m.list("tag") {
-        let _: corten_types::Reference = tag.parse().map_err(|error| {
-            Failure::new(format!("invalid argument {tag:?} for \"-t, --tag\" flag: {error}")).with_code(125)
-        })?;
         request = request.query("t", tag);
     }
     for host in m.list("add-host") {

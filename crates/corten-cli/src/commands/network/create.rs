@@ -135,8 +135,10 @@ fn number(address: IpAddr) -> (u128, u32) {
 fn pools(m: &Matches) -> Outcome<Vec<Value>> {
     let mut subnets = Vec::new();
     for text in m.list("subnet") {
-        let subnet = Subnet::parse(text)
-            .ok_or_else(|| Failure::new(format!("invalid subnet {text} : invalid CIDR address: {text}")))?;
+        // What is no subnet the daemon tells.
+        let Some(subnet) = Subnet::parse(text) else {
+            return Ok(vec![json!({ "Subnet": text })]);
+        };
         let overlaps = subnets.iter().any(|other: &Subnet| {
             other.bits == subnet.bits && {
                 let shift = subnet.bits - other.prefix.min(subnet.prefix);
@@ -220,7 +222,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_refused() {
-        assert_eq!(made("--subnet x n").unwrap_err(), "invalid subnet x : invalid CIDR address: x");
+        assert_eq!(made("--subnet x n").unwrap()["IPAM"]["Config"], json!([{"Subnet": "x"}]));
         assert_eq!(
             made("--subnet 10.0.0.0/8 --gateway 11.0.0.1 n").unwrap_err(),
             "no matching subnet for gateway 11.0.0.1"

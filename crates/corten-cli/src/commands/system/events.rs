@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::rc::Rc;
 
 use corten_client::Request;
 use serde::Deserialize;
@@ -12,7 +13,7 @@ use crate::error::{Failure, Outcome};
 use crate::flag::{Flag, Kind, flag};
 use crate::parse::{Matches, Order};
 use crate::session::Session;
-use crate::template::{self, Mode, shape};
+use crate::template::{self, Mode, Value, shape};
 use crate::{filters, moment, output};
 
 static FLAGS: &[Flag] = &[
@@ -66,8 +67,8 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
         text => {
             let template = template::parse(text).map_err(wrong)?;
             // A field that no event has is told before the first event comes.
-            template::execute(&template, &shape::typed(&serde_json::json!({}), "events.Message"), Mode::Row)
-                .map_err(wrong)?;
+            let empty = shape::typed(&serde_json::json!({}), "events.Message");
+            template::execute(&template, &Value::Pointer(Rc::new(empty)), Mode::Row).map_err(wrong)?;
             Some(template)
         }
     };

@@ -33,7 +33,7 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
         return Err(Failure::new("ERROR: The \"until\" filter is not supported with \"--volumes\""));
     }
     if !m.on("force") && !output::confirm(&question(m)) {
-        return Err(Failure::new("system prune has been cancelled"));
+        return Ok(());
     }
     let (text, mut space) = container::prune::prune(session, m).await?;
     output::put(&text);
