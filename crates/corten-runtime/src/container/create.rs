@@ -15,7 +15,7 @@ use super::mount_plan::{clean, plan_mount, plan_root_propagation};
 use super::namespaces::{Namespaces, id_map};
 use super::program::Program;
 use super::rootfs::{RootPlan, RootSource};
-use super::{CreateRequest, Created, Rootfs, StartGate, Stdio, devices, hooks, init, sysctl};
+use super::{CreateRequest, Created, Rootfs, StartGate, devices, hooks, init, sysctl};
 use crate::cgroup::{Membership, View};
 use crate::seccomp;
 use crate::spec::{Hooks, Linux, Process, Spec};
@@ -149,7 +149,8 @@ fn plan(request: &CreateRequest<'_>) -> Result<InitPlan, CreateError> {
     let process = spec.process.as_ref().ok_or_else(|| bad("no process".into()))?;
     let namespaces = Namespaces::plan(linux).map_err(bad)?;
     let own_uts = namespaces.is_separate(crate::spec::NamespaceKind::Uts);
-    if !own_uts && !(spec.hostname.is_empty() && spec.domainname.is_empty()) {
+    let names_itself = !spec.hostname.is_empty() || !spec.domainname.is_empty();
+    if names_itself && !own_uts {
         return Err(bad("unable to set hostname without a private UTS namespace".into()));
     }
     let empty_hooks = Hooks::default();
@@ -202,7 +203,6 @@ pub(super) struct ProcessOptions<'a> {
     pub in_user_namespace: bool,
     pub preserve_fds: u32,
     pub death_signal: Option<i32>,
-    pub terminal: bool,
 }
 
 impl<'a> ProcessOptions<'a> {
@@ -213,7 +213,6 @@ impl<'a> ProcessOptions<'a> {
             in_user_namespace: namespaces.is_separate(crate::spec::NamespaceKind::User),
             preserve_fds: request.preserve_fds,
             death_signal: request.parent_death_signal,
-            terminal: matches!(request.stdio, Stdio::Terminal { .. }),
         }
     }
 }
@@ -227,9 +226,6 @@ pub(super) fn plan_process(
         Some(rules) => seccomp::compile(rules).map(Some).map_err(|e| e.to_string())?,
         None => None,
     };
-    if options.terminal && options.preserve_fds > 0 && process.args.is_empty() {
-        return Err("args must not be empty".into());
-    }
     let keyring = if options.new_keyring {
         let name = std::ffi::CString::new(format!("_ses.{}", options.id)).map_err(|e| e.to_string())?;
         Some(Keyring { name, in_user_namespace: options.in_user_namespace })

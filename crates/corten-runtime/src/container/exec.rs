@@ -33,7 +33,6 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
         in_user_namespace: has(NamespaceKind::User),
         preserve_fds: request.preserve_fds,
         death_signal: request.parent_death_signal,
-        terminal: matches!(request.stdio, Stdio::Terminal { .. }),
     };
     let plan = plan_process(request.process, linux, &options).map_err(ExecError::Spec)?;
     let membership = match request.cgroup {

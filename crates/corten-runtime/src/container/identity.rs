@@ -272,7 +272,7 @@ impl Attributes {
 
 /// Sets a limit, going as high as the runtime itself may when it may not go all the way.
 fn set_limit(kind: Resource, limit: KernelLimit) -> io::Result<()> {
-    match setrlimit(kind, limit.clone()) {
+    match setrlimit(kind, limit) {
         Err(rustix::io::Errno::PERM) => {
             let ceiling = getrlimit(kind).maximum;
             let lower = |wanted: Option<u64>| match (wanted, ceiling) {

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use corten_sys::mount::{Attributes, Extent, Propagation};
 
-use crate::spec::{IdMapping, Mount};
+use crate::spec::Mount;
 
 /// One mount to make.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,21 +23,6 @@ pub(super) struct MountPlan {
     pub tree_cleared: Attributes,
     /// Propagation changes, in order.
     pub propagation: Vec<(Propagation, Extent)>,
-    /// Whether a tmpfs gets a copy of what its place held.
-    pub copy_up: bool,
-    /// Id mapping of this mount.
-    pub id_mapping: Option<MountIds>,
-}
-
-/// The id mapping of an id-mapped mount.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct MountIds {
-    /// User ids.
-    pub users: Vec<IdMapping>,
-    /// Group ids.
-    pub groups: Vec<IdMapping>,
-    /// Whether mounts below are mapped too.
-    pub extent: Extent,
 }
 
 /// What is mounted.
@@ -115,19 +100,16 @@ pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan, Stri
         tree_attributes: Attributes::NONE,
         tree_cleared: Attributes::NONE,
         propagation: Vec::new(),
-        copy_up: false,
-        id_mapping: None,
     };
     let mut bind = (mount.kind == "bind").then_some(Extent::One);
-    let mut map_extent = Extent::One;
     let mut options = Vec::new();
     for option in &mount.options {
         match option.as_str() {
             "bind" => bind = bind.or(Some(Extent::One)),
             "rbind" => bind = Some(Extent::Tree),
-            "tmpcopyup" => plan.copy_up = true,
-            "idmap" => map_extent = Extent::One,
-            "ridmap" => map_extent = Extent::Tree,
+            "tmpcopyup" | "idmap" | "ridmap" => {
+                return Err(format!("mount option {option:?} at {:?} is not supported", mount.destination));
+            }
             "defaults" | "remount" | "" => {}
             other => {
                 if let Some(change) = propagation(other) {
@@ -146,11 +128,7 @@ pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan, Stri
         }
     }
     if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        plan.id_mapping = Some(MountIds {
-            users: mount.uid_mappings.clone(),
-            groups: mount.gid_mappings.clone(),
-            extent: map_extent,
-        });
+        return Err(format!("id mappings of the mount at {:?} are not supported", mount.destination));
     }
     plan.source = match bind {
         Some(extent) => {

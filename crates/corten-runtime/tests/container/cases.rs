@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use corten_runtime::spec::{
-    CpuLimits, Device, DeviceRule, LinuxResources, MemoryLimits, Mount, PidLimits, User,
+    CpuLimits, Device, DeviceRule, Hook, Hooks, IdMapping, LinuxResources, MemoryLimits, Mount, Namespace,
+    NamespaceKind, PidLimits, Rlimit, TimeOffset, User,
 };
 use corten_runtime::{CreateError, ExecError, ExecFailure, StartError, Stdio};
 use corten_sys::process::Exit;
@@ -30,6 +31,13 @@ pub const ALL: &[(&str, fn())] = &[
     ("exec_joins_the_container", exec_joins),
     ("exec_reports_a_missing_program", exec_missing),
     ("a_gate_that_is_dropped_ends_the_container", dropped_gate),
+    ("a_user_namespace_maps_its_root", user_namespace),
+    ("joined_namespaces_are_those_of_the_other_container", joined_namespaces),
+    ("hooks_run_at_their_places_and_a_failing_one_stops_the_start", run_hooks),
+    ("kernel_parameters_and_limits_are_set_inside", parameters),
+    ("a_read_only_root_cannot_be_written", readonly_root),
+    ("a_time_namespace_has_its_offsets", time_namespace),
+    ("a_terminal_inside_a_running_container", exec_terminal),
     ("the_filter_refuses_what_the_capabilities_would_allow", filter),
     ("a_filter_without_privileges_is_loaded_too", filter_no_new_privileges),
     ("a_container_lives_in_its_cgroup_and_sees_it", cgroup_membership),
@@ -181,19 +189,24 @@ fn escaping_directory() {
     }
 }
 
+/// Reads a terminal to its end.
+fn read_all(console: &std::os::fd::OwnedFd) -> String {
+    let mut output = String::new();
+    loop {
+        match read_some(console) {
+            chunk if chunk.is_empty() => return output,
+            chunk => output.push_str(&chunk),
+        }
+    }
+}
+
 fn terminal() {
     let mut bundle = Bundle::new(&["tty", "size", "list=/dev/pts", "cat=/dev/tty-is-not-read"]);
     bundle.process().terminal = true;
     let created = bundle.create_with(Stdio::Terminal { size: Some((100, 30)) }, None).unwrap();
     let console = created.console.unwrap();
     created.gate.start().unwrap();
-    let mut output = String::new();
-    loop {
-        match read_some(&console) {
-            chunk if chunk.is_empty() => break,
-            chunk => output.push_str(&chunk),
-        }
-    }
+    let output = read_all(&console);
     let exit = corten_sys::process::wait(&created.pidfd, corten_sys::process::Wait::Block).unwrap();
     assert_eq!(exit, Some(Exit::Code(0)));
     assert!(output.starts_with("true\r\n100x30\r\n0 ptmx\r\n"), "{output:?}");
@@ -408,4 +421,122 @@ fn filter_no_new_privileges() {
     assert_eq!(field(&done.output, "Seccomp"), "2");
     bundle.process().no_new_privileges = false;
     assert_eq!(field(&bundle.run().output, "Seccomp"), "2");
+}
+
+fn user_namespace() {
+    let mut bundle =
+        Bundle::new(&["ids", "cat=/proc/self/uid_map", "write=/dev/null", "write=/dev/tty", "owner=/"]);
+    let mapping = IdMapping { container_id: 0, host_id: 100_000, size: 65_536 };
+    bundle.linux().uid_mappings = vec![mapping];
+    bundle.linux().gid_mappings = vec![mapping];
+    bundle.linux().namespaces.push(Namespace { kind: NamespaceKind::User, path: String::new() });
+    // The mapped root must be able to walk to the root filesystem and to change it.
+    rustix::fs::chown(
+        &bundle.rootfs(),
+        Some(rustix::fs::Uid::from_raw(100_000)),
+        Some(rustix::fs::Gid::from_raw(100_000)),
+    )
+    .unwrap();
+    let done = bundle.run();
+    let lines: Vec<_> = done.output.lines().map(str::trim).collect();
+    assert_eq!(lines[0], "0 0 []");
+    assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
+    // The device of the terminal is there, but there is no terminal (ENXIO, 6).
+    assert_eq!(&lines[2..], ["0", "6", "0:0"]);
+}
+
+fn joined_namespaces() {
+    let first = Bundle::new(&["say=up", "wait"]);
+    let running = first.start();
+    running.wait_for("up");
+    let mut second = Bundle::new(&["link=/proc/self/ns/net", "link=/proc/self/ns/ipc", "status"]);
+    for namespace in &mut second.linux().namespaces {
+        let file = match namespace.kind {
+            NamespaceKind::Network => "net",
+            NamespaceKind::Ipc => "ipc",
+            NamespaceKind::Pid => "pid",
+            _ => continue,
+        };
+        namespace.path = format!("/proc/{}/ns/{file}", running.pid);
+    }
+    let done = second.run();
+    let ours = |file: &str| std::fs::read_link(format!("/proc/{}/ns/{file}", running.pid)).unwrap();
+    let expected = format!("{}\n{}\n", ours("net").display(), ours("ipc").display());
+    assert!(done.output.starts_with(&expected), "{}", done.output);
+    assert_ne!(field(&done.output, "Pid"), "1");
+    running.kill();
+}
+
+fn run_hooks() {
+    if !std::path::Path::new("/bin/sh").exists() {
+        println!("skipped: hooks are shell scripts here");
+        return;
+    }
+    let mut bundle = Bundle::new(&["cat=/made", "exit=0"]);
+    let log = bundle.directory.join("log");
+    let hook = |script: String| Hook {
+        path: "/bin/sh".into(),
+        args: vec!["sh".into(), "-c".into(), script],
+        ..Hook::default()
+    };
+    bundle.spec.hooks = Some(Hooks {
+        prestart: vec![hook(format!("echo prestart >> {}", log.display()))],
+        create_runtime: vec![hook(format!("cat >> {}", log.display()))],
+        create_container: vec![hook(format!("echo inside > {}/made", bundle.rootfs().display()))],
+        ..Hooks::default()
+    });
+    assert_eq!(bundle.run().output, "inside\n");
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.starts_with("prestart\n{") && text.contains(&bundle.id), "{text}");
+
+    bundle.spec.hooks = Some(Hooks { create_runtime: vec![hook("exit 7".into())], ..Hooks::default() });
+    assert!(failed_create(&bundle).to_string().contains("error running hook \"/bin/sh\": exit status 7"));
+}
+
+fn parameters() {
+    let mut bundle =
+        Bundle::new(&["cat=/proc/sys/net/ipv4/ip_forward", "cat=/proc/sys/kernel/shmmni", "limit"]);
+    let host = std::fs::read_to_string("/proc/sys/kernel/shmmni").unwrap();
+    bundle.linux().sysctl =
+        [("net.ipv4.ip_forward", "1"), ("kernel.shmmni", "77")].map(|(k, v)| (k.into(), v.into())).into();
+    bundle.process().rlimits = vec![Rlimit { kind: "RLIMIT_NOFILE".into(), soft: 100, hard: 200 }];
+    assert_eq!(bundle.run().output, "1\n77\nSome(100) Some(200)\n");
+    assert_eq!(std::fs::read_to_string("/proc/sys/kernel/shmmni").unwrap(), host);
+    // Higher than the runtime itself may go: as high as it may.
+    bundle.process().rlimits = vec![Rlimit { kind: "RLIMIT_NOFILE".into(), soft: 1 << 30, hard: 1 << 30 }];
+    bundle.run();
+    bundle.linux().sysctl = [("kernel.core_pattern".into(), "x".into())].into();
+    assert!(failed_create(&bundle).to_string().contains("not in a separate kernel namespace"));
+}
+
+fn readonly_root() {
+    let mut bundle = Bundle::new(&["make=/file", "make=/dev/shm/file", "mkdir=/etc/x"]);
+    bundle.spec.root.as_mut().unwrap().readonly = true;
+    assert_eq!(bundle.run().output, "30\n0\n30\n");
+}
+
+fn time_namespace() {
+    if !std::path::Path::new("/proc/self/ns/time").exists() {
+        println!("skipped: this kernel has no time namespaces");
+        return;
+    }
+    let mut bundle = Bundle::new(&["cat=/proc/self/timens_offsets"]);
+    bundle.linux().namespaces.push(Namespace { kind: NamespaceKind::Time, path: String::new() });
+    bundle.linux().time_offsets = [("boottime".to_owned(), TimeOffset { secs: 1000, nanosecs: 5 })].into();
+    let output = bundle.run().output;
+    let line = output.lines().find(|line| line.starts_with("boottime")).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["boottime", "1000", "5"]);
+}
+
+fn exec_terminal() {
+    let bundle = Bundle::new(&["say=up", "wait"]);
+    let running = bundle.start();
+    running.wait_for("up");
+    let mut process = bundle.spec.process.clone().unwrap();
+    process.args = ["/probe", "probe", "tty", "size", "exit=5"].map(String::from).to_vec();
+    let execed = bundle.exec_with(&running, &process, Stdio::Terminal { size: Some((80, 25)) }).unwrap();
+    assert_eq!(read_all(&execed.console.unwrap()), "true\r\n80x25\r\n");
+    let exit = corten_sys::process::wait(&execed.pidfd, corten_sys::process::Wait::Block).unwrap();
+    assert_eq!(exit, Some(Exit::Code(5)));
+    running.kill();
 }

@@ -37,6 +37,15 @@ pub fn run(words: &[String]) {
                 rustix::process::getgid().as_raw(),
                 rustix::process::getgroups().unwrap().iter().map(|gid| gid.as_raw()).collect::<Vec<_>>()
             ),
+            "limit" => {
+                let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+                println!("{:?} {:?}", limit.current, limit.maximum);
+            }
+            "owner" => {
+                use std::os::unix::fs::MetadataExt as _;
+                let meta = std::fs::metadata(argument).unwrap();
+                println!("{}:{}", meta.uid(), meta.gid());
+            }
             "tty" => println!("{}", std::io::IsTerminal::is_terminal(&std::io::stdin())),
             "size" => {
                 let size = rustix::termios::tcgetwinsize(std::io::stdin()).unwrap();
