@@ -21,12 +21,13 @@
 
 pub mod capability;
 pub mod cgroup;
+pub mod cli;
 pub mod seccomp;
 pub mod spec;
 
 mod container;
 
 pub use container::{
-    CreateError, CreateRequest, Created, ExecError, ExecFailure, ExecRequest, Execed, InitFailure, Rootfs,
-    StartError, StartGate, Stdio, create, exec,
+    CreateError, CreateRequest, Created, ExecError, ExecFailure, ExecRequest, Execed, InitFailure, Made,
+    Rootfs, StartError, StartGate, Stdio, create, create_detached, exec,
 };

@@ -17,6 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use corten_sys::scm;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::error::InitFailure;
 
@@ -52,6 +53,25 @@ impl Channel {
     pub(super) fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = scm::pair()?;
         Ok((Self(a), Self(b)))
+    }
+
+    /// Child: takes the first connection to a listening socket, and closes that.
+    pub(super) fn accept(listener: OwnedFd) -> io::Result<Self> {
+        loop {
+            match rustix::net::accept_with(&listener, SocketFlags::CLOEXEC) {
+                Ok(fd) => return Ok(Self(fd)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Starter: connects to the socket that a created container listens on.
+    pub(super) fn connect(address: &SocketAddrUnix) -> io::Result<Self> {
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        rustix::net::connect(&socket, address)?;
+        Ok(Self(socket))
     }
 
     /// Child: says that id maps are needed, and waits for them.

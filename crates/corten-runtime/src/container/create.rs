@@ -15,7 +15,7 @@ use super::mount_plan::{clean, plan_mount, plan_root_propagation};
 use super::namespaces::{Namespaces, id_map};
 use super::program::Program;
 use super::rootfs::{RootPlan, RootSource};
-use super::{CreateRequest, Created, Rootfs, StartGate, devices, hooks, init, sysctl};
+use super::{CreateRequest, Created, Made, Rootfs, StartGate, devices, hooks, init, sysctl};
 use crate::cgroup::{Membership, View};
 use crate::seccomp;
 use crate::spec::{Hooks, Linux, Process, Spec};
@@ -24,6 +24,18 @@ use crate::spec::{Hooks, Linux, Process, Spec};
 ///
 /// The calling process must have one thread; it becomes the parent of the container's first process and must reap it.
 pub fn create(request: CreateRequest<'_>) -> Result<Created, CreateError> {
+    let (made, channel) = make(request, None)?;
+    let Made { pid, pidfd, console } = made;
+    Ok(Created { pid, pidfd, console, gate: StartGate { channel } })
+}
+
+/// Like [`create`], for a caller that ends before the container starts: the process waits for the first connection to
+/// `listener` (a listening sequenced-packet socket), which [`StartGate::connect`] makes.
+pub fn create_detached(request: CreateRequest<'_>, listener: OwnedFd) -> Result<Made, CreateError> {
+    make(request, Some(listener)).map(|(made, _)| made)
+}
+
+fn make(request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Made, Channel), CreateError> {
     let plan = plan(&request)?;
     let membership = match request.cgroup {
         Some(cgroup) => cgroup.membership().map_err(|e| system("join the cgroup", io::Error::other(e)))?,
@@ -55,7 +67,8 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created, CreateError> {
             .enter_new_time(namespaces.time_offsets.as_deref().unwrap_or_default())
             .map_err(|e| system("make a time namespace", e))?;
     }
-    let inheritance = Inheritance { root, stdio: request.stdio, joins: by_child, tasks: membership.tasks };
+    let inheritance =
+        Inheritance { root, stdio: request.stdio, joins: by_child, tasks: membership.tasks, listener };
     let forked = fork(namespaces.birth_flags(), membership.directory.as_ref().map(AsFd::as_fd));
     let (pid, pidfd) = match forked {
         Ok(Forked::Child) => {
@@ -86,7 +99,7 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created, CreateError> {
             }
             Report::Ready { console } => {
                 let pidfd = process.finish();
-                return Ok(Created { pid, pidfd, console, gate: StartGate { channel: parent_end } });
+                return Ok((Made { pid, pidfd, console }, parent_end));
             }
             Report::Failed(failure) => return Err(CreateError::Init(failure)),
             Report::End => return Err(CreateError::Died(process.reap())),
@@ -96,6 +109,12 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created, CreateError> {
 }
 
 impl StartGate {
+    /// The gate of a container that [`create_detached`] made with a listener at this path.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let address = rustix::net::SocketAddrUnix::new(path)?;
+        Ok(Self { channel: Channel::connect(&address)? })
+    }
+
     /// Lets the program run, and returns once it has been executed or could not be.
     pub fn start(self) -> Result<(), StartError> {
         self.channel.go().map_err(|_| StartError::Gone)?;

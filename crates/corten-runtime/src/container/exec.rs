@@ -140,7 +140,7 @@ fn set_up(
         Stdio::Pipes { .. } => None,
     };
     let master = init::take_streams(stdio, console)?;
-    init::finish(plan, attributes, channel, master, None)
+    init::finish(plan, attributes, channel, master, init::Gate::None)
 }
 
 fn system(operation: &str, source: io::Error) -> ExecError {

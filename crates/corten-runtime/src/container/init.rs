@@ -68,6 +68,24 @@ pub(super) struct Inheritance {
     pub joins: Vec<(Kind, OwnedFd)>,
     /// `tasks` files of cgroup v1 hierarchies.
     pub tasks: Vec<OwnedFd>,
+    /// Where the start is asked for, when not by the parent.
+    pub listener: Option<OwnedFd>,
+}
+
+/// What lies between the report that the process is ready and its program.
+#[derive(Debug)]
+pub(super) enum Gate<'a> {
+    /// Nothing.
+    None,
+    /// A word to wait for, and hooks to run then.
+    Before {
+        /// A listening socket: whoever connects first gives the word. Without one, the parent does.
+        listener: Option<OwnedFd>,
+        /// Hooks inside the container.
+        hooks: &'a [Hook],
+        /// The state they are given.
+        state: &'a str,
+    },
 }
 
 /// Runs in the child until the user's program does. Whatever fails is reported, and the process ends.
@@ -85,7 +103,7 @@ fn set_up(
     inheritance: Inheritance,
     channel: &Channel,
 ) -> Result<std::convert::Infallible, InitFailure> {
-    let Inheritance { root: source, stdio, joins, tasks } = inheritance;
+    let Inheritance { root: source, stdio, joins, tasks, listener } = inheritance;
     let gone = |e: io::Error| InitFailure::system("the runtime has gone away", &e);
     prepare()?;
     if plan.namespaces.is_new(Kind::User) {
@@ -136,8 +154,8 @@ fn set_up(
             .map_err(|e| InitFailure::system("setdomainname", &e.into()))?;
     }
     let master = take_streams(stdio, console)?;
-    let start_hooks = (plan.start_hooks.as_slice(), plan.state.as_str());
-    finish(plan.process, attributes, channel, master, Some(start_hooks))
+    let gate = Gate::Before { listener, hooks: &plan.start_hooks, state: &plan.state };
+    finish(plan.process, attributes, channel, master, gate)
 }
 
 /// What every child does first.
@@ -237,14 +255,12 @@ pub(super) fn take_streams(
 }
 
 /// The last part, the same for a container's first process and for one that joins it: identity, gate, filter, program.
-///
-/// With `gate`, the process waits between the report and the program, and then runs the hooks given with it.
 pub(super) fn finish(
     plan: ProcessPlan,
     attributes: Attributes,
     channel: &Channel,
     console: Option<OwnedFd>,
-    gate: Option<(&[Hook], &str)>,
+    gate: Gate<'_>,
 ) -> Result<std::convert::Infallible, InitFailure> {
     let ProcessPlan { program, identity, filter, preserve_fds, death_signal, keyring: _ } = plan;
     identity.apply_limits()?;
@@ -267,16 +283,20 @@ pub(super) fn finish(
     let image = program.find(identity.uid())?;
     attributes.apply()?;
     fds::cloexec_from(3 + preserve_fds).map_err(|e| InitFailure::system("close_range", &e))?;
-    if let Some((hooks, state)) = gate {
-        let gone = |e: io::Error| InitFailure::system("the runtime has gone away", &e);
-        channel.ready(console.as_ref().map(AsFd::as_fd)).map_err(gone)?;
-        drop(console);
-        channel.wait().map_err(gone)?;
-        hooks::run_all(hooks, state)?;
-    } else {
-        let gone = |e: io::Error| InitFailure::system("the runtime has gone away", &e);
-        channel.ready(console.as_ref().map(AsFd::as_fd)).map_err(gone)?;
-        drop(console);
+    let gone = |e: io::Error| InitFailure::system("the runtime has gone away", &e);
+    channel.ready(console.as_ref().map(AsFd::as_fd)).map_err(gone)?;
+    drop(console);
+    let mut late = None;
+    if let Gate::Before { listener, hooks, state } = gate {
+        let starter = match listener {
+            Some(listener) => late.insert(Channel::accept(listener).map_err(gone)?),
+            None => channel,
+        };
+        starter.wait().map_err(gone)?;
+        if let Err(failure) = hooks::run_all(hooks, state) {
+            starter.failed(&failure);
+            return Err(failure);
+        }
     }
     if let Some(filter) = &filter {
         if !identity.no_new_privileges() {
@@ -293,6 +313,9 @@ pub(super) fn finish(
     let error = image.execute();
     let failure = exec_failure(&image, &error);
     let _ = rustix::io::write(rustix::stdio::stderr(), format!("{failure}\n").as_bytes());
+    if let Some(starter) = &late {
+        starter.failed(&failure);
+    }
     Err(failure)
 }
 

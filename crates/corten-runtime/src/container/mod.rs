@@ -14,7 +14,8 @@ mod program;
 mod rootfs;
 mod sysctl;
 
-pub use create::create;
+pub(crate) use create::hook_state;
+pub use create::{create, create_detached};
 pub use exec::exec;
 
 pub use error::{CreateError, ExecError, ExecFailure, InitFailure, StartError};
@@ -89,6 +90,17 @@ pub struct Created {
     pub gate: StartGate,
 }
 
+/// A created container that somebody else starts.
+#[derive(Debug)]
+pub struct Made {
+    /// Number of the first process in the caller's pid namespace.
+    pub pid: i32,
+    /// The first process.
+    pub pidfd: OwnedFd,
+    /// The master of the terminal, when one was asked for.
+    pub console: Option<OwnedFd>,
+}
+
 /// Holds back a created container's program. Dropping it ends the process.
 #[derive(Debug)]
 pub struct StartGate {
@@ -127,4 +139,16 @@ pub struct Execed {
     pub pidfd: OwnedFd,
     /// The master of its terminal, when one was asked for.
     pub console: Option<OwnedFd>,
+}
+
+/// Whether every option of a mount is one of the runtime's own, not left to the filesystem.
+#[cfg(test)]
+pub(crate) fn understands(mount: &crate::spec::Mount) -> bool {
+    match mount_plan::plan_mount(mount, Path::new("/")) {
+        Ok(mount_plan::MountPlan { source: mount_plan::Source::Filesystem { options, .. }, .. }) => {
+            options.is_empty()
+        }
+        Ok(_) => true,
+        Err(_) => false,
+    }
 }
