@@ -1,4 +1,4 @@
-//! The one program: the daemon or the command line, by its name and first argument.
+//! The one program: the daemon, the OCI runtime or the command line, by its name and first argument.
 //!
 //! Installed as `dockerd` it is Docker's daemon, as `docker` Docker's command line. Nothing of the daemon is touched on the way to a command:
 //! it must start in a few milliseconds.
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     match (file_name.to_str(), args.first().and_then(|a| a.to_str())) {
         (Some("dockerd"), _) => corten_server::daemon::main(Persona::Docker, args),
         (Some("docker"), _) => corten_cli::main(name, args),
+        (_, Some("runtime")) => corten_runtime::cli::main(args[1..].to_vec()),
         (_, Some("daemon")) => corten_server::daemon::main(Persona::Corten, args[1..].to_vec()),
         _ => corten_cli::main(name, args),
     }
