@@ -18,7 +18,7 @@ use std::path::Path;
 
 use corten_runtime::spec::Device;
 use corten_sys::path::Root;
-use corten_types::{ErrorKind, Kind as _};
+use corten_types::ErrorKind;
 use rustix::fs::OFlags;
 
 use super::mounts::{MountKind, MountPoint, tmpfs_options};
@@ -28,7 +28,7 @@ use super::record::{NetworkView, Record};
 use super::state::{Refusal, Request, Run, State, admit};
 use super::{ContainerError, Containers, Shared, user};
 use crate::network::{Netns, NetworkMode, Sandbox};
-use crate::shim::{Create, LogConfig, Shim, ShimBinary, ShimError, ShimEvents, ShimSpec, Size};
+use crate::shim::{Create, LogConfig, Shim, ShimBinary, ShimError, ShimEvents, ShimSpec, Size, StartFailure};
 
 /// Bytes after which a log is rotated, where nobody says otherwise.
 const LOG_SIZE: u64 = 20 << 20;
@@ -502,22 +502,11 @@ fn log_attributes(
 /// A failure of the runtime as Docker words it, with the exit code that is recorded.
 pub(super) fn start_error(error: ShimError) -> ContainerError {
     let ShimError::Refused(failure) = error else { return error.into() };
-    let exit_code = i64::from(failure.class.exit_code());
-    let mut message = failure.message.clone();
+    let StartFailure { mut message, exit_code, kind } = StartFailure::of(&failure);
     if message.starts_with("OCI runtime create failed") {
         message = format!("failed to create task for container: failed to create shim task: {message}");
     }
-    // Clients tell 126 from 125 by these words.
-    if message.contains("is a directory") && !message.contains("permission denied") {
-        message.push_str(": permission denied");
-    }
-    // What the image or the request names and the kernel refuses is the request's fault, never the daemon's.
-    let kind = match failure.kind() {
-        ErrorKind::Internal if exit_code == 128 && failure.message.contains("OCI runtime") => {
-            ErrorKind::InvalidArgument
-        }
-        kind => kind,
-    };
+    let exit_code = i64::from(exit_code);
     ContainerError::Start { message, exit_code, kind }
 }
 

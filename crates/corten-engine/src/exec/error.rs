@@ -3,7 +3,7 @@ use corten_types::{ErrorKind, Kind};
 use crate::container::ContainerError;
 use crate::container::state::Refusal;
 use crate::container::user::UserError;
-use crate::shim::ShimError;
+use crate::shim::{ShimError, StartFailure};
 
 /// Why something with an exec did not work. Texts are Docker's.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,9 @@ pub enum ExecError {
     /// The container's state forbids it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The container is frozen.
+    #[error("Container {0} is paused, unpause the container before exec")]
+    Paused(String),
     /// There is no such user in the container.
     #[error(transparent)]
     User(#[from] UserError),
@@ -68,7 +71,7 @@ impl Kind for ExecError {
         match self {
             Self::NoCommand | Self::Keys(_) | Self::NotStarted | Self::User(_) => ErrorKind::InvalidArgument,
             Self::NotFound(_) | Self::NoContainer(_) => ErrorKind::NotFound,
-            Self::HasRun(_) | Self::Running(_) => ErrorKind::Conflict,
+            Self::HasRun(_) | Self::Running(_) | Self::Paused(_) => ErrorKind::Conflict,
             Self::Container(error) => error.kind(),
             Self::Refused(error) => error.kind(),
             Self::Start { kind, .. } => *kind,
@@ -87,17 +90,12 @@ impl ExecError {
     }
 }
 
-/// A refusal of the monitor in Docker's words: containerd ends the runtime's text with its own word for it.
+/// A refusal of the monitor in Docker's words.
 pub(super) fn start_error(error: ShimError) -> ExecError {
     let ShimError::Refused(failure) = error else {
         let kind = error.kind();
         return ExecError::Start { message: error.to_string(), exit_code: 126, kind };
     };
-    let exit_code = failure.class.exit_code();
-    // What the request names and the kernel refuses is the request's fault, never the daemon's.
-    let kind = match failure.kind() {
-        ErrorKind::Internal if failure.message.starts_with("OCI runtime") => ErrorKind::InvalidArgument,
-        kind => kind,
-    };
-    ExecError::Start { message: failure.message, exit_code, kind }
+    let StartFailure { message, exit_code, kind } = StartFailure::of(&failure);
+    ExecError::Start { message, exit_code, kind }
 }

@@ -76,7 +76,11 @@ impl Execs {
         let mut command = options.cmd.clone().unwrap_or_default().into_iter();
         let program = command.next().ok_or(ExecError::NoCommand)?;
         let container = self.containers.find(name)?;
-        container.admit(Request::Exec)?;
+        container.admit(Request::Exec).map_err(|refusal| match refusal {
+            // Here Docker names it as the client did.
+            Refusal::ExecPaused { .. } => ExecError::Paused(name.to_owned()),
+            other => other.into(),
+        })?;
         if !options.user.is_empty() {
             // Looked up again at the start; here so that a wrong name is refused early.
             process::user(&container, &options.user)?;

@@ -110,10 +110,14 @@ async fn tell(shared: Weak<Shared>) {
         let directories = shared.directories.lock();
         for descriptor in changed {
             match directories.get(&descriptor) {
-                Some((sender, _)) => drop(sender.send_replace(())),
+                Some((sender, _)) => {
+                    sender.send_replace(());
+                }
                 // The queue overflowed (-1): anything may have changed.
                 None if descriptor < 0 => {
-                    directories.values().for_each(|(sender, _)| drop(sender.send_replace(())))
+                    for (sender, _) in directories.values() {
+                        sender.send_replace(());
+                    }
                 }
                 None => {}
             }

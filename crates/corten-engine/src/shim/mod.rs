@@ -123,6 +123,50 @@ impl Kind for ShimError {
     }
 }
 
+/// Why a process could not be made, as Docker tells and records it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartFailure {
+    /// The text.
+    pub message: String,
+    /// The exit code that is recorded.
+    pub exit_code: i32,
+    /// What it means to the caller.
+    pub kind: ErrorKind,
+}
+
+impl StartFailure {
+    /// Reads the runtime's text as Docker does, which takes its exit codes from it: clients look for these words.
+    pub fn of(failure: &Failure) -> Self {
+        let (says, mut message) = (failure.message.to_lowercase(), failure.message.clone());
+        let code = if says.contains("permission denied") {
+            Some(126)
+        } else if says.contains("is a directory") {
+            message.push_str(": permission denied");
+            Some(126)
+        } else if says.contains("not a directory") {
+            message.push_str(
+                ": Are you trying to mount a directory onto a file (or vice-versa)? \
+                 Check if the specified host path exists and is the expected type",
+            );
+            Some(127)
+        } else if says.contains("executable file not found") || says.contains("no such file or directory") {
+            Some(127)
+        } else {
+            None
+        };
+        // What the request names and the kernel refuses is the request's fault, never the daemon's.
+        let of_runtime = failure.message.starts_with("OCI runtime");
+        let kind = match failure.kind() {
+            ErrorKind::Internal if of_runtime => ErrorKind::InvalidArgument,
+            kind => kind,
+        };
+        match code {
+            Some(exit_code) if of_runtime => Self { message, exit_code, kind },
+            _ => Self { message: failure.message.clone(), exit_code: failure.class.exit_code(), kind },
+        }
+    }
+}
+
 impl ShimError {
     /// The exit code Docker records for a container or exec whose start failed like this.
     pub fn exit_code(&self) -> i32 {
@@ -130,5 +174,30 @@ impl ShimError {
             Self::Refused(failure) => failure.class.exit_code(),
             _ => 128,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_read_from_the_text_as_docker_does() {
+        for (text, tail, code) in [
+            (r#"exec: "x": executable file not found in $PATH"#, "", 127),
+            (r#"exec: "/x": stat /x: no such file or directory"#, "", 127),
+            (r#"exec: "/x": permission denied"#, "", 126),
+            (r#"exec: "/tmp": is a directory"#, ": permission denied", 126),
+            ("chdir to cwd (\"/n\") set in config.json failed: no such file or directory", "", 127),
+            ("mount: invalid argument", "", 128),
+        ] {
+            let message = format!("OCI runtime exec failed: exec failed: {text}");
+            let failure = Failure { class: FailureClass::Runtime, message: message.clone() };
+            let expected =
+                StartFailure { message: message + tail, exit_code: code, kind: ErrorKind::InvalidArgument };
+            assert_eq!(StartFailure::of(&failure), expected);
+        }
+        let own = Failure { class: FailureClass::Internal, message: "no such file or directory".into() };
+        assert_eq!(StartFailure::of(&own).kind, ErrorKind::Internal);
     }
 }
