@@ -36,6 +36,9 @@ pub struct Time {
     pub nanoseconds: u32,
 }
 
+/// Extended attributes: name and value.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One entry of an archive, extended headers merged in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -56,7 +59,7 @@ pub struct Entry {
     /// When it was last changed.
     pub mtime: Time,
     /// Extended attributes.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Attributes,
     /// The pieces of a sparse file that are stored: offset and length, in order. Absent for a whole file.
     pub pieces: Option<Vec<(u64, u64)>>,
 }

@@ -33,7 +33,7 @@ pub use apply::{Applied, ApplyOptions, DeferredLink, Ownership, Whiteouts, apply
 pub use changes::{Change, ChangeKind, changes};
 pub use compression::{Compression, decompress, gzip};
 pub use diff::diff;
-pub use entry::{Entry, EntryKind, Time};
+pub use entry::{Attributes, Entry, EntryKind, Time};
 pub use error::{ApplyError, DiffError};
 pub use limits::Limits;
 pub use pack::{PackOptions, pack, pack_tree};

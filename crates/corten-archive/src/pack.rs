@@ -203,7 +203,7 @@ fn describe(path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Entry {
     entry.uid = stat.st_uid;
     entry.gid = stat.st_gid;
     entry.mtime =
-        Time { seconds: stat.st_mtime as i64, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
+        Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
     entry
 }
 

@@ -1,6 +1,6 @@
 //! Extended headers of POSIX.1-2001: `length key=value\n`, again and again.
 
-use crate::entry::Time;
+use crate::entry::{Attributes, Time};
 use crate::error::ApplyError;
 
 /// What the extended header before an entry says about it.
@@ -12,7 +12,7 @@ pub(crate) struct Extended {
     pub uid: Option<u64>,
     pub gid: Option<u64>,
     pub mtime: Option<Time>,
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Attributes,
     pub sparse: Sparse,
 }
 
@@ -73,7 +73,7 @@ impl Extended {
             b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
                 let map = self.sparse.map.get_or_insert_default();
                 let is_offset = key == b"GNU.sparse.offset";
-                if (map.len() % 2 == 0) != is_offset {
+                if map.len().is_multiple_of(2) != is_offset {
                     return Err(invalid());
                 }
                 map.push(number()?);

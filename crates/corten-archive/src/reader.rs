@@ -242,7 +242,7 @@ fn sparse_map<R: Read>(
     map: Option<Vec<u64>>,
 ) -> Result<Option<Vec<(u64, u64)>>, ApplyError> {
     let pairs = |map: &[u64]| -> Result<Vec<(u64, u64)>, ApplyError> {
-        if map.len() % 2 != 0 || map.len() / 2 > SPARSE_PIECES_MAX {
+        if !map.len().is_multiple_of(2) || map.len() / 2 > SPARSE_PIECES_MAX {
             return Err(invalid("pieces of a sparse file"));
         }
         Ok(map.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())

@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
+use crate::entry::Attributes;
+
 /// The attribute that hides what lies below a directory.
 pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 
@@ -34,7 +36,7 @@ pub(crate) fn set(fd: impl AsFd, attributes: &[(Vec<u8>, Vec<u8>)]) -> Result<()
 }
 
 /// All attributes of what `fd` is open on that go into an archive, ordered by name.
-pub(crate) fn get(fd: impl AsFd) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+pub(crate) fn get(fd: impl AsFd) -> Result<Attributes, Errno> {
     let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
     let mut names = Vec::new();
     loop {

@@ -112,13 +112,16 @@ impl Ground {
     }
 }
 
+/// Makes a tar that aims at a directory.
+type Hostile = Box<dyn Fn(&str) -> Tar>;
+
 #[test]
 fn nothing_gets_out_of_the_layer() {
     if !is_root() {
         return;
     }
     let up = "../".repeat(16);
-    let cases: Vec<(&str, Box<dyn Fn(&str) -> Tar>)> = vec![
+    let cases: Vec<(&str, Hostile)> = vec![
         ("dotdot", Box::new(move |c| Tar::new().file(&format!("{}{}/pwn", "../".repeat(16), &c[1..])))),
         (
             "dotdot-mid",

@@ -465,7 +465,7 @@ pub(crate) fn plan_put(
         created = old.created;
         let last = !names.iter().any(|(other, row)| *other != text && row.target.digest == old.target.digest);
         if old.target.digest != target.digest && last && !name.is_dangling() {
-            let stand_in = NameRow { updated: now, target: nameless(old.target.clone()), ..old.clone() };
+            let stand_in = NameRow { updated: now, ..old.clone() };
             changes.push((Name::Dangling(old.target.digest).to_string(), Some(stand_in)));
         }
     }
@@ -483,17 +483,10 @@ fn plan_untag(names: &BTreeMap<String, NameRow>, name: &Name, now: i64) -> Vec<N
     let Some(row) = names.get(&text) else { return Vec::new() };
     let mut changes = vec![(text.clone(), None)];
     if !names.iter().any(|(other, its)| *other != text && its.target.digest == row.target.digest) {
-        let stand_in = NameRow { updated: now, target: nameless(row.target.clone()), ..row.clone() };
+        let stand_in = NameRow { updated: now, ..row.clone() };
         changes.push((Name::Dangling(row.target.digest).to_string(), Some(stand_in)));
     }
     changes
-}
-
-/// The same target without notes about the name it had.
-pub(crate) fn nameless(mut target: Descriptor) -> Descriptor {
-    target.annotations.remove("io.containerd.image.name");
-    target.annotations.remove("org.opencontainers.image.ref.name");
-    target
 }
 
 fn layers_of(id: Digest, manifest: &Manifest, config: &ImageConfig) -> Result<Vec<Layer>, ImageError> {

@@ -21,8 +21,8 @@ pub struct ImportRequest {
     pub platform: Option<Platform>,
     /// Comment of its layer.
     pub message: String,
-    /// How to run it.
-    pub config: RunConfig,
+    /// How to run it, as instructions of a Dockerfile.
+    pub changes: Vec<String>,
 }
 
 impl Images {
@@ -39,6 +39,7 @@ impl Images {
     }
 
     fn import_blocking(&self, request: ImportRequest) -> Result<Digest, Error> {
+        let changed = corten_build::commit::change(&RunConfig::default(), &request.changes)?;
         let intake = self.store.intake();
         let layer = store_layer(&intake, request.archive)?;
         let (diff_id, _) = intake.unpack_unknown(None, Box::new(intake.open(&layer.digest)?))?;
@@ -51,7 +52,7 @@ impl Images {
             os: platform.os,
             os_version: platform.os_version,
             os_features: platform.os_features,
-            config: request.config,
+            config: changed,
             rootfs: RootFs { kind: "layers".into(), diff_ids: vec![diff_id] },
             history: vec![History { created: Some(created), comment: request.message, ..History::default() }],
             ..ImageConfig::default()

@@ -102,6 +102,9 @@ pub enum Error {
         "Content will be removed from all images referencing this variant. Use —-force to force delete.: invalid argument"
     )]
     PlatformsNeedForce,
+    /// Changes of a config cannot be meant.
+    #[error(transparent)]
+    Change(#[from] corten_build::commit::ChangeError),
     /// An archive is not what it should be.
     #[error("{0}")]
     Archive(String),
@@ -128,6 +131,7 @@ impl Kind for Error {
             Self::Database(error) => error.kind(),
             Self::Filter(error) => error.kind(),
             Self::Time(error) => error.kind(),
+            Self::Change(error) => error.kind(),
             Self::InUse { .. } | Self::PruneRunning => ErrorKind::Conflict,
             Self::Reference(_) | Self::AmbiguousTag | Self::PlatformsNeedForce | Self::Archive(_) => {
                 ErrorKind::InvalidArgument

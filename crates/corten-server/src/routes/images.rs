@@ -254,15 +254,13 @@ async fn create(req: Request) -> Result<Response, ApiError> {
     if source != "-" {
         return Err(ApiError::not_implemented("importing an image from a URL"));
     }
-    let changes: Vec<String> =
-        query.all("changes").filter(|change| !change.trim().is_empty()).map(str::to_owned).collect();
-    let config = corten_build::commit::change(&Default::default(), &changes)?;
+    let changes = query.all("changes").filter(|change| !change.trim().is_empty()).map(str::to_owned).collect();
     let message = match query.non_empty("message") {
         Some(message) => message.to_owned(),
         None => format!("Imported from {source}"),
     };
     let (head, body) = req.into_parts();
-    let request = ImportRequest { archive: Box::new(body.blocking()), name, platform, message, config };
+    let request = ImportRequest { archive: Box::new(body.blocking()), name, platform, message, changes };
     let id: Digest = head.engine().images.import(request).await?;
     let (mut out, response) = Response::progress();
     tokio::spawn(async move { out.send(&json!({ "status": id.to_string() })).await });
