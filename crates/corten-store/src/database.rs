@@ -59,7 +59,10 @@ impl Kind for DatabaseError {
     }
 }
 
-type Job = Box<dyn FnOnce(&Transaction<'_>) -> Box<dyn FnOnce(Result<(), DatabaseError>) + Send> + Send>;
+/// Says how the commit went, to whoever asked for the change.
+type Reply = Box<dyn FnOnce(Result<(), DatabaseError>) + Send>;
+/// Makes a change; without a transaction, only says why there is none.
+type Job = Box<dyn FnOnce(Option<&Transaction<'_>>) -> Reply + Send>;
 
 struct Request {
     durability: Durability,
@@ -165,12 +168,13 @@ impl Database {
     {
         let (reply, receiver) = oneshot::channel();
         let job: Job = Box::new(move |transaction| {
-            let outcome = in_savepoint(transaction, change);
+            let outcome = transaction.map(|transaction| in_savepoint(transaction, change));
             Box::new(move |committed| {
                 let result = match (outcome, committed) {
-                    (Err(error), _) => Err(DatabaseError::Statement(error)),
-                    (Ok(_), Err(error)) => Err(error),
-                    (Ok(value), Ok(())) => Ok(value),
+                    (Some(Err(error)), _) => Err(DatabaseError::Statement(error)),
+                    (_, Err(error)) => Err(error),
+                    (Some(Ok(value)), Ok(())) => Ok(value),
+                    (None, Ok(())) => Err(DatabaseError::Closed),
                 };
                 // The caller may have gone away; the change stands all the same.
                 let _ = reply.send(result);
@@ -259,12 +263,14 @@ fn commit_group(connection: &mut Connection, group: Vec<Request>) {
     let transaction = match connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            // Dropping the jobs would read as "closed"; run none, say why through the log.
-            tracing::error!(%error, "could not begin a transaction");
+            let error = Arc::new(error);
+            for request in group {
+                (request.job)(None)(Err(DatabaseError::Commit(error.clone())));
+            }
             return;
         }
     };
-    let replies: Vec<_> = group.into_iter().map(|request| (request.job)(&transaction)).collect();
+    let replies: Vec<Reply> = group.into_iter().map(|request| (request.job)(Some(&transaction))).collect();
     let committed = transaction.commit().map_err(Arc::new);
     for reply in replies {
         reply(committed.clone().map_err(DatabaseError::Commit));

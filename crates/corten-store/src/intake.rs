@@ -13,21 +13,24 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use corten_archive::{Applied, ApplyError, ApplyOptions, DiffError};
+use corten_archive::{ApplyError, DiffError};
 use corten_types::{Digest, Digester, ErrorKind, Kind, random_hex};
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 
+mod blob;
+mod unpack;
+
+pub use blob::BlobWriter;
+
 use crate::content::{Content, ContentError};
 use crate::database::{DatabaseError, Durability};
-use crate::image::{Layer, Name, NameChange, plan_put, write_name};
+use crate::name::{Name, NameChange, plan_put, write_name};
 use crate::oci::Descriptor;
-use crate::snapshot::tree_usage;
 use crate::state::{self, LayerRow, NameRow};
 use crate::{Shared, now, trash};
 
@@ -115,77 +118,6 @@ struct Staged {
     blobs: HashMap<Digest, (PathBuf, u64)>,
     layers: HashMap<Digest, LayerRow>,
     names: Vec<(Name, Descriptor, BTreeMap<String, String>)>,
-}
-
-/// A blob on its way in. Dropped before [`BlobWriter::finish`], it is gone.
-pub struct BlobWriter<'a> {
-    intake: &'a Intake,
-    path: PathBuf,
-    file: Option<File>,
-    digester: Digester,
-}
-
-impl Write for BlobWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let file = self.file.as_mut().ok_or(std::io::ErrorKind::BrokenPipe)?;
-        let written = file.write(bytes)?;
-        self.digester.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl BlobWriter<'_> {
-    /// How many bytes were written.
-    pub fn len(&self) -> u64 {
-        self.digester.len()
-    }
-
-    /// Whether nothing was written.
-    pub fn is_empty(&self) -> bool {
-        self.digester.is_empty()
-    }
-
-    /// Ends the blob; an error where it is not what was expected.
-    pub fn finish(
-        mut self,
-        digest: Option<&Digest>,
-        size: Option<u64>,
-    ) -> Result<(Digest, u64), IntakeError> {
-        let digester = std::mem::take(&mut self.digester);
-        let found_size = digester.len();
-        if let Some(expected) = size
-            && expected != found_size
-        {
-            return Err(IntakeError::Size { expected, found: found_size });
-        }
-        let found = digester.finish();
-        if let Some(expected) = digest
-            && *expected != found
-        {
-            return Err(IntakeError::Digest { expected: *expected, found });
-        }
-        self.file = None;
-        let mut staged = self.intake.staged.lock();
-        let path = std::mem::take(&mut self.path);
-        if self.intake.hold(&found) || staged.blobs.contains_key(&found) {
-            remove_quietly(&path);
-        } else {
-            staged.blobs.insert(found, (path, found_size));
-        }
-        Ok((found, found_size))
-    }
-}
-
-impl Drop for BlobWriter<'_> {
-    fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
-            remove_quietly(&self.path);
-        }
-    }
 }
 
 fn remove_quietly(path: &std::path::Path) {
@@ -303,187 +235,6 @@ impl Intake {
         self.staged.lock().names.push((name, target, labels));
     }
 
-    /// Unpacks those of an image's layers that are not unpacked yet, all at once. Their blobs are in the store or in
-    /// this intake.
-    pub fn unpack(&self, layers: &[Layer]) -> Result<(), IntakeError> {
-        let missing: Vec<(usize, &Layer)> = layers
-            .iter()
-            .enumerate()
-            .filter(|(_, layer)| !self.staged.lock().layers.contains_key(&layer.chain_id))
-            .filter(|(_, layer)| !self.has_layer(&layer.chain_id))
-            .collect();
-        let next = AtomicUsize::new(0);
-        let workers = std::thread::available_parallelism().map_or(2, usize::from).min(missing.len());
-        let work = || {
-            let mut done = Vec::new();
-            while let Some((position, layer)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let blob = self.open(&layer.descriptor.digest)?;
-                done.push((*position, self.apply(Some(&layer.diff_id), Box::new(blob))?));
-            }
-            Ok::<_, IntakeError>(done)
-        };
-        let mut unpacked: Vec<(usize, Unpacked)> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (1..workers.max(1)).map(|_| scope.spawn(work)).collect();
-            let mut all = work();
-            for thread in threads {
-                let more = match thread.join() {
-                    Ok(more) => more,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                };
-                match (&mut all, more) {
-                    (Ok(all), Ok(more)) => all.extend(more),
-                    (Ok(_), Err(error)) => all = Err(error),
-                    (Err(_), _) => {}
-                }
-            }
-            all
-        })?;
-        unpacked.sort_by_key(|(position, _)| *position);
-        for (position, tree) in unpacked {
-            let below = position.checked_sub(1).map(|below| layers[below].chain_id);
-            self.settle(layers[position].chain_id, below, tree)?;
-        }
-        Ok(())
-    }
-
-    /// Unpacks one layer from a stream of its tar, compressed or not, on top of `parent`.
-    pub fn unpack_stream(
-        &self,
-        parent: Option<&Digest>,
-        diff_id: &Digest,
-        reader: Box<dyn Read + Send + '_>,
-    ) -> Result<Digest, IntakeError> {
-        let chain = Digest::chain(parent, diff_id);
-        let tree = self.apply(Some(diff_id), reader)?;
-        self.settle(chain, parent.copied(), tree)?;
-        Ok(chain)
-    }
-
-    /// Unpacks one layer whose DiffID nobody has said, and gives that and the chain.
-    pub fn unpack_unknown(
-        &self,
-        parent: Option<&Digest>,
-        reader: Box<dyn Read + Send + '_>,
-    ) -> Result<(Digest, Digest), IntakeError> {
-        let tree = self.apply(None, reader)?;
-        let diff_id = tree.diff_id;
-        let chain = Digest::chain(parent, &diff_id);
-        if !self.has_layer(&chain) {
-            self.settle(chain, parent.copied(), tree)?;
-        }
-        Ok((diff_id, chain))
-    }
-
-    /// Whether the layer is in the store or in this intake. If it is, it stays.
-    pub fn has_layer(&self, chain: &Digest) -> bool {
-        self.staged.lock().layers.contains_key(chain) || self.hold_layer(chain)
-    }
-
-    /// Makes a layer of what a container has changed: blob and tree. Gives the descriptor of the plain tar, whose
-    /// digest is the DiffID too, and the chain.
-    pub fn commit_snapshot(&self, key: &str, media_type: &str) -> Result<(Descriptor, Digest), IntakeError> {
-        let row = self.shared.state.read().snapshots.get(key).cloned();
-        let Some(row) = row else {
-            let path = PathBuf::from(key);
-            return Err(IntakeError::Io {
-                operation: "find the snapshot",
-                path,
-                source: std::io::ErrorKind::NotFound.into(),
-            });
-        };
-        let upper = self.shared.layout.tree(row.dir);
-        let root = open_directory(&upper)?;
-        let mut writer = self.writer()?;
-        {
-            let mut buffered = std::io::BufWriter::with_capacity(256 << 10, &mut writer);
-            corten_archive::diff(&root, &mut buffered)
-                .map_err(|source| IntakeError::Diff { key: key.into(), source })?;
-            buffered.flush().map_err(|source| IntakeError::Io {
-                operation: "write",
-                path: upper.clone(),
-                source,
-            })?;
-        }
-        let (diff_id, size) = writer.finish(None, None)?;
-        let chain = Digest::chain(row.parent.as_ref(), &diff_id);
-        if !self.has_layer(&chain) {
-            let blob = self.open(&diff_id)?;
-            self.unpack_stream(row.parent.as_ref(), &diff_id, Box::new(blob))?;
-        }
-        Ok((Descriptor::new(media_type, diff_id, size), chain))
-    }
-
-    fn apply(
-        &self,
-        expected: Option<&Digest>,
-        reader: Box<dyn Read + Send + '_>,
-    ) -> Result<Unpacked, IntakeError> {
-        let dir = {
-            let mut state = self.shared.state.write();
-            state.next_dir += 1;
-            state.next_dir - 1
-        };
-        let mut unpacked = Unpacked {
-            shared: self.shared.clone(),
-            dir: Some(dir),
-            diff_id: Digest::of(b""),
-            applied: Applied::default(),
-        };
-        let (outer, tree) = (self.shared.layout.snapshot(dir), self.shared.layout.tree(dir));
-        for path in [&outer, &tree] {
-            let mode = Mode::from_raw_mode(0o755);
-            rustix::fs::mkdir(path, mode).map_err(|errno| IntakeError::Io {
-                operation: "create",
-                path: path.clone(),
-                source: errno.into(),
-            })?;
-        }
-        let root = open_directory(&tree)?;
-        let failed = |source| IntakeError::Apply { layer: name_layer(expected), source };
-        let plain =
-            corten_archive::decompress(BufReader::with_capacity(256 << 10, reader)).map_err(failed)?;
-        let mut hashing = Hashing { reader: plain, digester: Digester::new() };
-        let options = ApplyOptions::layer(corten_archive::Limits::for_disk(&root));
-        let applied = corten_archive::apply(&root, &mut hashing, &options).map_err(failed)?;
-        std::io::copy(&mut hashing, &mut std::io::sink())
-            .map_err(|source| failed(ApplyError::Read { source }))?;
-        let found = hashing.digester.finish();
-        if let Some(expected) = expected
-            && *expected != found
-        {
-            return Err(IntakeError::DiffId { expected: *expected, found });
-        }
-        unpacked.diff_id = found;
-        unpacked.applied = applied;
-        Ok(unpacked)
-    }
-
-    /// Brings an unpacked tree in harmony with the trees beneath it, measures it and stages it.
-    fn settle(&self, chain: Digest, parent: Option<Digest>, mut tree: Unpacked) -> Result<(), IntakeError> {
-        let Some(dir) = tree.dir else { return Ok(()) };
-        let path = self.shared.layout.tree(dir);
-        let root = open_directory(&path)?;
-        let mut below = Vec::new();
-        let mut next = parent;
-        while let Some(chain) = next {
-            let staged = self.staged.lock().layers.get(&chain).cloned();
-            let row = staged.or_else(|| self.shared.state.read().layers.get(&chain).cloned());
-            let Some(row) = row else { break };
-            below.push(open_directory(&self.shared.layout.tree(row.dir))?);
-            next = row.parent;
-        }
-        corten_archive::settle(&root, &tree.applied, &below)
-            .map_err(|source| IntakeError::Apply { layer: name_layer(Some(&tree.diff_id)), source })?;
-        let usage =
-            tree_usage(&path).map_err(|source| IntakeError::Io { operation: "measure", path, source })?;
-        let row = LayerRow { dir, parent, usage };
-        tree.dir = None;
-        if let Some(twin) = self.staged.lock().layers.insert(chain, row) {
-            trash::discard(&self.shared, &self.shared.layout.snapshot(twin.dir));
-        }
-        Ok(())
-    }
-
     /// Throws away blobs of this intake that are not in `wanted`.
     pub fn keep_only(&self, wanted: &HashSet<Digest>) {
         self.staged.lock().blobs.retain(|digest, (path, _)| {
@@ -590,40 +341,7 @@ fn discard_staged(shared: &Shared, staged: Staged) {
     }
 }
 
-/// A tree that nobody names yet; dropped, it goes to the trash.
-struct Unpacked {
-    shared: Arc<Shared>,
-    dir: Option<u64>,
-    diff_id: Digest,
-    applied: Applied,
-}
-
-fn name_layer(diff_id: Option<&Digest>) -> String {
-    diff_id.map_or_else(|| "layer".into(), |diff_id| format!("layer {diff_id}"))
-}
-
-impl Drop for Unpacked {
-    fn drop(&mut self) {
-        if let Some(dir) = self.dir {
-            trash::discard(&self.shared, &self.shared.layout.snapshot(dir));
-        }
-    }
-}
-
-struct Hashing<R> {
-    reader: R,
-    digester: Digester,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.reader.read(buffer)?;
-        self.digester.update(&buffer[..n]);
-        Ok(n)
-    }
-}
-
-fn open_directory(path: &std::path::Path) -> Result<std::os::fd::OwnedFd, IntakeError> {
+pub(crate) fn open_directory(path: &std::path::Path) -> Result<std::os::fd::OwnedFd, IntakeError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| IntakeError::Io {
         operation: "open",
