@@ -52,7 +52,10 @@ impl<H: Executor + ImageSource> StageBuild<'_, H> {
         }
         let tree = match &copy.from {
             None => self.context_tree().map_err(refuse)?,
-            Some(from) => Some(self.tree_of(from).await?),
+            Some(from) => {
+                let tree = self.tree_of(from).await;
+                Some(tree.map_err(|error| of_from(from, line, error))?)
+            }
         };
         let plan = Plan {
             keyword: "COPY",
@@ -197,6 +200,14 @@ impl<H: Executor + ImageSource> StageBuild<'_, H> {
         }
         let layer: Option<NewLayer> = snapshot.commit().await?;
         self.finish(&before, step, &key, layer).await
+    }
+}
+
+/// Wraps what went wrong with the image of `--from`; what is wrong with its name says so already.
+fn of_from(name: &str, line: u32, error: BuildError) -> BuildError {
+    match error {
+        error @ BuildError::From { .. } => error,
+        error => BuildError::FromImage { name: name.into(), line, source: Box::new(error) },
     }
 }
 

@@ -256,7 +256,7 @@ impl Draft {
                 format!("SHELL {}", history::plain_list(words))
             }
             Item::Healthcheck(check) => {
-                run.healthcheck = Some(health(check));
+                run.healthcheck = Some(health(check, run.healthcheck.as_ref()));
                 format!("HEALTHCHECK {}", history::healthcheck(check))
             }
             Item::Onbuild(trigger) => {
@@ -305,14 +305,20 @@ fn comment(keyword: &str, pairs: &[Pair]) -> String {
     pairs.iter().fold(keyword.to_owned(), |text, pair| format!("{text} {}={}", pair.key, pair.value))
 }
 
-fn health(check: &Healthcheck) -> corten_store::oci::Healthcheck {
+/// A health check; what it leaves at zero it inherits from the one before.
+fn health(
+    check: &Healthcheck,
+    before: Option<&corten_store::oci::Healthcheck>,
+) -> corten_store::oci::Healthcheck {
+    let before = before.cloned().unwrap_or_default();
+    let or = |own: i64, inherited: i64| if own == 0 { inherited } else { own };
     corten_store::oci::Healthcheck {
         test: history::test_words(&check.test),
-        interval: check.interval,
-        timeout: check.timeout,
-        start_period: check.start_period,
-        start_interval: check.start_interval,
-        retries: i64::from(check.retries),
+        interval: or(check.interval, before.interval),
+        timeout: or(check.timeout, before.timeout),
+        start_period: or(check.start_period, before.start_period),
+        start_interval: or(check.start_interval, before.start_interval),
+        retries: or(i64::from(check.retries), before.retries),
     }
 }
 

@@ -123,6 +123,34 @@ pub enum BuildError {
     /// A trigger of the base image is not one instruction.
     #[error("onbuild trigger should be a single expression")]
     Trigger,
+    /// A flag of RUN that is not there. The text is Docker's, whose classic builder has none of them.
+    #[error(
+        "the --{flag} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled"
+    )]
+    RunFlag {
+        /// The flag.
+        flag: &'static str,
+        /// Its line.
+        line: u32,
+    },
+    /// WORKDIR leads through something that is no directory.
+    #[error("Cannot mkdir: {path} is not a directory")]
+    Workdir {
+        /// The directory.
+        path: String,
+        /// Its line.
+        line: u32,
+    },
+    /// `--from` names an image that cannot be had.
+    #[error("invalid from flag value {name}: {source}")]
+    FromImage {
+        /// The name.
+        name: String,
+        /// Its line.
+        line: u32,
+        /// Why.
+        source: Box<BuildError>,
+    },
     /// A part of the Dockerfile language that is not there.
     #[error("{what} is not supported by this builder")]
     Unsupported {
@@ -243,6 +271,9 @@ impl BuildError {
             | Self::Instruction { line, .. }
             | Self::Apply { line, .. }
             | Self::Unsupported { line, .. }
+            | Self::RunFlag { line, .. }
+            | Self::Workdir { line, .. }
+            | Self::FromImage { line, .. }
             | Self::Copy { line, .. }
             | Self::Destination { line, .. }
             | Self::Owner { line, .. }
@@ -264,7 +295,8 @@ impl Kind for BuildError {
             Self::Store(error) => error.kind(),
             Self::Cache(error) => error.kind(),
             Self::Cancelled => ErrorKind::Cancelled,
-            Self::Unsupported { .. } => ErrorKind::NotImplemented,
+            Self::FromImage { source, .. } => source.kind(),
+            Self::Unsupported { .. } | Self::RunFlag { .. } => ErrorKind::NotImplemented,
             Self::Transfer(_) | Self::Image { .. } => ErrorKind::Internal,
             _ => ErrorKind::InvalidArgument,
         }

@@ -7,10 +7,10 @@ pub enum ExposeError {
     #[error("no port specified: {0}<empty>")]
     Empty(String),
     /// The port is no number, or out of range, or a range that runs backwards.
-    #[error("invalid containerPort: {0}")]
+    #[error("Invalid containerPort: {0}")]
     Port(String),
     /// The protocol is none of tcp, udp and sctp.
-    #[error("invalid proto: {0}")]
+    #[error("Invalid proto: {0}")]
     Protocol(String),
 }
 

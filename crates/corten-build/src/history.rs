@@ -40,17 +40,16 @@ pub fn plain_list(words: &[String]) -> String {
     format!("[{}]", words.join(" "))
 }
 
-/// A health check as Go's `%q` prints a pointer to the struct.
+/// A health check as Go's `%v` prints a pointer to the struct.
 pub fn healthcheck(check: &Healthcheck) -> String {
-    let test = quoted_list(&test_words(&check.test));
-    let duration = |nanoseconds: i64| format!("\"{}\"", go_duration(nanoseconds));
     format!(
-        "&{{{test} {} {} {} {} {}}}",
-        duration(check.interval),
-        duration(check.timeout),
-        duration(check.start_period),
-        duration(check.start_interval),
-        go_rune(check.retries),
+        "&{{{} {} {} {} {} {}}}",
+        plain_list(&test_words(&check.test)),
+        go_duration(check.interval),
+        go_duration(check.timeout),
+        go_duration(check.start_period),
+        go_duration(check.start_interval),
+        check.retries,
     )
 }
 
@@ -60,19 +59,6 @@ pub fn test_words(test: &Test) -> Vec<String> {
         Test::None => vec!["NONE".into()],
         Test::Shell(line) => vec!["CMD-SHELL".into(), line.clone()],
         Test::Exec(words) => std::iter::once("CMD".to_owned()).chain(words.iter().cloned()).collect(),
-    }
-}
-
-/// A number as Go's `%q` prints it: the character with that code.
-fn go_rune(code: u32) -> String {
-    let c = char::from_u32(code).unwrap_or('\u{fffd}');
-    match c {
-        '\'' => "'\\''".into(),
-        '"' => "'\"'".into(),
-        c => {
-            let quoted = quote(c.encode_utf8(&mut [0; 4]));
-            format!("'{}'", &quoted[1..quoted.len() - 1])
-        }
     }
 }
 
@@ -142,6 +128,6 @@ mod tests {
             start_interval: 0,
             retries: 3,
         };
-        assert_eq!(healthcheck(&check), r#"&{["CMD-SHELL" "true"] "5s" "0s" "0s" "0s" '\x03'}"#);
+        assert_eq!(healthcheck(&check), "&{[CMD-SHELL true] 5s 0s 0s 0s 3}");
     }
 }

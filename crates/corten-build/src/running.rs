@@ -25,7 +25,7 @@ struct Command {
 
 impl<H: Executor + ImageSource> StageBuild<'_, H> {
     pub async fn run_command(&mut self, run: Run, line: u32) -> Result<(), BuildError> {
-        let needs_buildkit = |what: &str| BuildError::Unsupported { what: format!("RUN --{what}"), line };
+        let needs_buildkit = |flag| BuildError::RunFlag { flag, line };
         if !run.mounts.is_empty() {
             return Err(needs_buildkit("mount"));
         }
@@ -104,17 +104,18 @@ impl<H: Executor + ImageSource> StageBuild<'_, H> {
         let snapshot = self.snapshot(&id).await?;
         let made = match snapshot.mount() {
             Ok(rootfs) => {
-                blocking(move || Target::new(rootfs.as_fd()).make_directories(&dir, Owner::ROOT).map(drop))
-                    .await
+                let make = move || match Target::new(rootfs.as_fd()).make_directories(&dir, Owner::ROOT) {
+                    Ok(_) => Ok(()),
+                    Err(error) if error.is_in_the_way() => Err(BuildError::Workdir { path: dir, line }),
+                    Err(error) => Err(error.into()),
+                };
+                blocking(make).await
             }
-            Err(error) => {
-                snapshot.discard().await;
-                return Err(error);
-            }
+            Err(error) => Err(error),
         };
         if let Err(error) = made {
             snapshot.discard().await;
-            return Err(error.into());
+            return Err(error);
         }
         let layer = snapshot.commit().await?;
         self.finish(&before, step, &key, layer).await

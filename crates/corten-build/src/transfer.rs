@@ -44,6 +44,11 @@ pub struct TransferError {
 }
 
 impl TransferError {
+    /// Whether something that is no directory stands where one has to be.
+    pub fn is_in_the_way(&self) -> bool {
+        matches!(Errno::from_io_error(&self.source), Some(Errno::NOTDIR | Errno::EXIST | Errno::LOOP))
+    }
+
     fn at(operation: &'static str, path: &str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { operation, path: path.into(), source }
     }

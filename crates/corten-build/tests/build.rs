@@ -263,9 +263,9 @@ async fn a_failure_names_its_line_and_leaves_the_steps_before_it() {
         ),
         (
             "FROM scratch\nRUN --mount=type=cache,target=/c x\n",
-            "RUN --mount is not supported by this builder",
+            "the --mount option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled",
         ),
-        ("FROM scratch\nEXPOSE 80/x\n", "invalid proto: x"),
+        ("FROM scratch\nEXPOSE 80/x\n", "Invalid proto: x"),
         ("FROM none-such\n", "No such image: none-such:latest"),
         (
             "FROM scratch\nENV a\n",

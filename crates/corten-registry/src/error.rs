@@ -34,7 +34,7 @@ pub enum RegistryError {
         message: String,
     },
     /// The registry cannot be reached.
-    #[error("failed to do request: {method} {url}: {reason}")]
+    #[error("failed to do request: {method} \"{url}\": {reason}")]
     Connect {
         /// The request's method.
         method: &'static str,

@@ -92,11 +92,10 @@ fn empty() -> Body {
 
 pub(crate) fn name(method: &Method) -> &'static str {
     match method.as_str() {
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        _ => "GET",
+        "HEAD" => "Head",
+        "POST" => "Post",
+        "PUT" => "Put",
+        _ => "Get",
     }
 }
 
@@ -421,7 +420,7 @@ impl<'a> Repository<'a> {
             return Err(match status {
                 StatusCode::UNAUTHORIZED | StatusCode::BAD_REQUEST => RegistryError::Unauthorized { message },
                 StatusCode::FORBIDDEN => RegistryError::Denied { message },
-                status => RegistryError::Status { method: "GET", url, status: status.as_u16(), message },
+                status => RegistryError::Status { method: "Get", url, status: status.as_u16(), message },
             });
         }
         let token: Token = serde_json::from_slice(&bytes)
