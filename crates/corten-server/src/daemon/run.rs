@@ -141,6 +141,12 @@ fn start(source: &Source, settings: Settings) -> Result<(), AnyError> {
         tracing::warn!(option = name, "this option is accepted for compatibility and has no effect");
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    if source.persona == Persona::Docker
+        && let Some(pid) = real_dockerd(&settings.engine.network.bridge)
+    {
+        let bridge = &settings.engine.network.bridge;
+        return Err(format!("Docker's daemon (pid {pid}) runs here and holds the bridge {bridge}: stop it first, or start `corten daemon`, which can run beside it").into());
+    }
     let _lock = RootLock::take(&settings.engine.data_root)?;
     std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&settings.engine.exec_root)?;
     let _pidfile = PidFile::write(&settings.pidfile)?;
@@ -157,6 +163,21 @@ fn start(source: &Source, settings: Settings) -> Result<(), AnyError> {
     let result = runtime.block_on(serve(source, settings, sockets, acceptor, level));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// The process of another `dockerd` in this network namespace, if the bridge is there.
+fn real_dockerd(bridge: &str) -> Option<u32> {
+    if !Path::new("/sys/class/net").join(bridge).exists() {
+        return None;
+    }
+    let namespace = std::fs::read_link("/proc/self/ns/net").ok()?;
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let is_dockerd =
+            std::fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim() == "dockerd");
+        let is_here = std::fs::read_link(entry.path().join("ns/net")).is_ok_and(|theirs| theirs == namespace);
+        (pid != std::process::id() && is_dockerd && is_here).then_some(pid)
+    })
 }
 
 async fn serve(
@@ -192,6 +213,9 @@ async fn serve(
     }
     notify::notify(notify::READY);
     tracing::info!("daemon has completed initialization");
+    // What restart policies want to run starts while requests are answered already.
+    let starting = engine.clone();
+    let starting = tokio::spawn(async move { starting.containers.start_by_policy().await });
 
     loop {
         let [terminate, interrupt] = &mut ends;
@@ -203,6 +227,7 @@ async fn serve(
     }
     notify::notify(notify::STOPPING);
     tracing::info!("the daemon is ending");
+    starting.abort();
     accepting.shutdown().await;
     for path in to_remove {
         let _ = std::fs::remove_file(path);
@@ -277,6 +302,7 @@ fn reload(source: &Source, engine: &Engine, level: &LevelSwitch) {
         Ok((live, threshold)) => {
             level.set(threshold);
             engine.system.reload(live, &engine.events);
+            tracing::info!("the configuration was reloaded");
         }
         Err(error) => tracing::error!(%error, "the configuration was not reloaded"),
     }
