@@ -77,3 +77,38 @@ fn a_flushed_table_is_made_again_by_the_next_change() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_flushed_table_is_made_again_within_a_second() {
+    if !root() {
+        return;
+    }
+    Namespace::create(|_| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let firewall = Firewall::open("corten", Rules::default()).unwrap();
+            firewall.add_ports(&[port("0.0.0.0", 1, "10.0.0.1:1")]).unwrap();
+            let socket = Socket::open_netfilter().unwrap();
+            let disturb = async {
+                // The guard is listening once it has been polled.
+                tokio::task::yield_now().await;
+                let mut flush = corten_sys::nft::Transaction::new("corten");
+                flush.delete_table();
+                flush.commit(&socket).unwrap();
+                assert!(!table_exists(&socket, "corten").unwrap());
+                let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+                while !table_exists(&socket, "corten").unwrap() {
+                    assert!(std::time::Instant::now() < deadline, "the table does not come back");
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                ended = firewall.guard() => panic!("{ended:?}"),
+                () = disturb => {}
+            }
+            firewall.close().unwrap();
+        });
+    })
+    .unwrap();
+}

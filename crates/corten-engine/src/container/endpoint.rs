@@ -77,7 +77,7 @@ impl Owner {
         if self.view.live.state.run().is_some() {
             self.live().network.endpoints.insert(name.clone(), made.clone());
         }
-        Arc::make_mut(&mut self.view.record).networks.insert(name, made);
+        Arc::make_mut(&mut self.view.record).networks.insert(name, crate::network::at_rest(&made, &settings));
         self.publish();
         self.persist().await;
         self.persist_record().await

@@ -328,7 +328,9 @@ impl Networks {
         let state = self.state.lock();
         let gateway = self.host_gateway(&state);
         let mut records = files::extra_hosts(&request.extra_hosts, &gateway)?;
-        for link in &request.links {
+        // Elsewhere our resolver knows them.
+        let on_bridge = request.mode == NetworkMode::Bridge;
+        for link in request.links.iter().filter(|_| on_bridge) {
             records.extend(linked(&state, request, link)?);
         }
         Ok(records)

@@ -19,17 +19,18 @@ fn forbidden(text: impl Into<String>) -> NetworkError {
 impl Networks {
     /// Makes a network, remembered before its device is made. Gives its id.
     pub async fn create(&self, request: NetworkCreate) -> Result<String, NetworkError> {
-        let driver = check(&request)?;
+        check_name_and_scope(&request)?;
         let _changes = self.changes.lock().await;
+        if self.state.lock().by_name(&request.name).is_some() {
+            let text = format!("network with name {} already exists", request.name);
+            return Err(NetworkError::refused(ErrorKind::Conflict, text));
+        }
+        let driver = check_driver(&request)?;
         let request = self.from_template(request)?;
         let id = NetworkId::random().as_str().to_owned();
         let reachable = self.host.reachable(&self.bridges())?;
         let record = {
             let mut state = self.state.lock();
-            if state.by_name(&request.name).is_some() {
-                let text = format!("network with name {} already exists", request.name);
-                return Err(NetworkError::refused(ErrorKind::Conflict, text));
-            }
             plan(&mut state, request, driver, id, &reachable)?
         };
         let made = self.add(record.clone()).await;
@@ -118,8 +119,7 @@ impl Networks {
     }
 }
 
-/// What can be refused without looking at other networks. Gives the driver.
-fn check(request: &NetworkCreate) -> Result<Driver, NetworkError> {
+fn check_name_and_scope(request: &NetworkCreate) -> Result<(), NetworkError> {
     let name = &request.name;
     if name.trim().is_empty() {
         return Err(NetworkError::refused(ErrorKind::InvalidArgument, "invalid name: name is empty"));
@@ -133,6 +133,16 @@ fn check(request: &NetworkCreate) -> Result<Driver, NetworkError> {
     if request.scope == "swarm" {
         return Err(forbidden("cannot create a swarm scoped network when swarm is not active"));
     }
+    if request.driver == "overlay" {
+        return Err(forbidden(
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this \
+             node to swarm and try again.",
+        ));
+    }
+    Ok(())
+}
+
+fn check_driver(request: &NetworkCreate) -> Result<Driver, NetworkError> {
     match request.ipam.as_ref().map_or("", |ipam| ipam.driver.as_str()) {
         "" | "default" => {}
         other => {
@@ -150,10 +160,6 @@ fn check(request: &NetworkCreate) -> Result<Driver, NetworkError> {
         driver @ ("host" | "null") => {
             Err(forbidden(format!("only one instance of {driver:?} network is allowed")))
         }
-        "overlay" => Err(forbidden(
-            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this \
-             node to swarm and try again.",
-        )),
         driver @ ("macvlan" | "ipvlan") => {
             Err(NetworkError::NotImplemented { what: format!("the network driver {driver:?}") })
         }

@@ -119,6 +119,22 @@ pub(super) fn check_settings(
     })
 }
 
+/// An attachment as the record of a container holds it: what was asked for, without what a run got.
+pub fn at_rest(made: &EndpointSettings, asked: &EndpointSettings) -> EndpointSettings {
+    EndpointSettings {
+        network_id: made.network_id.clone(),
+        dns_names: made.dns_names.clone(),
+        endpoint_id: String::new(),
+        gateway: String::new(),
+        ip_address: String::new(),
+        ip_prefix_len: 0,
+        ipv6_gateway: String::new(),
+        global_ipv6_address: String::new(),
+        global_ipv6_prefix_len: 0,
+        ..asked.clone()
+    }
+}
+
 /// The names a container answers to on a network: its own, its aliases, its short id and its host name.
 pub(super) fn names(request: &ContainerNetworkRequest, settings: &EndpointSettings) -> Vec<String> {
     let mut names = vec![request.name.clone()];

@@ -147,6 +147,14 @@ impl Host {
         self.firewall.as_ref().map_or(Ok(()), |firewall| Ok(firewall.restore(rules)?))
     }
 
+    /// Keeps the firewall's table as it should be, for as long as this is awaited.
+    pub(super) async fn guard_rules(&self) {
+        let Some(firewall) = &self.firewall else { return };
+        if let Err(error) = firewall.guard().await {
+            tracing::error!(%error, "our firewall table is not watched");
+        }
+    }
+
     /// Takes the firewall's table away.
     pub(super) fn close_rules(&self) -> Result<(), NetworkError> {
         self.firewall.as_ref().map_or(Ok(()), |firewall| Ok(firewall.close()?))

@@ -38,6 +38,7 @@ mod restore;
 mod state;
 
 pub use config::NetworkConfig;
+pub use endpoint::at_rest;
 pub use error::NetworkError;
 pub use request::{ContainerNetworkRequest, Netns, NetworkMode, Sandbox};
 
@@ -65,6 +66,14 @@ pub struct Networks {
     state: Mutex<State>,
     /// Held while the set of networks changes.
     changes: tokio::sync::Mutex<()>,
+    /// The task that keeps the firewall's table.
+    guard: tokio::task::AbortHandle,
+}
+
+impl Drop for Networks {
+    fn drop(&mut self) {
+        self.guard.abort();
+    }
 }
 
 impl Networks {
@@ -90,7 +99,9 @@ impl Networks {
                 }
             }
         }
+        let guarded = host.clone();
         let networks = Self {
+            guard: tokio::spawn(async move { guarded.guard_rules().await }).abort_handle(),
             config,
             paths,
             records,

@@ -1,6 +1,11 @@
+use std::convert::Infallible;
+use std::time::Duration;
+
 use corten_sys::netlink::{NetlinkError, Socket};
-use corten_sys::nft::Transaction;
+use corten_sys::nft::{Transaction, Watch};
 use parking_lot::Mutex;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::plan::{Plan, plan_all, plan_bridge, plan_ports};
 use super::rules::{BridgeRules, PublishedPort, Rules};
@@ -99,6 +104,28 @@ impl Firewall {
         )
     }
 
+    /// Repairs the table whenever somebody else has changed it; never returns but with an error. Must be awaited where
+    /// tokio drives input and output, on a thread of the table's network namespace.
+    pub async fn guard(&self) -> Result<Infallible, FirewallError> {
+        let failed = |source| FirewallError::Kernel { table: self.table.clone(), source };
+        let listen = |source| failed(NetlinkError::Socket { operation: "listen", source });
+        let watch = Watch::open(self.table.as_str()).map_err(failed)?;
+        let watch = watched(watch).map_err(listen)?;
+        loop {
+            let mut ready = watch.readable().await.map_err(listen)?;
+            // First the mark, then the reading: news that comes in between is not missed.
+            ready.clear_ready();
+            if watch.get_ref().changed_by_others(self.socket.port()) {
+                tracing::warn!(table = self.table, "somebody changed our firewall table; it is made again");
+                if let Err(error) = self.repair() {
+                    tracing::error!(%error, "our firewall table cannot be made again");
+                }
+                // Against somebody who does it again and again.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
     /// Makes the table what it should be, whatever happened to it.
     pub fn repair(&self) -> Result<(), FirewallError> {
         let rules = self.rules.lock();
@@ -138,4 +165,12 @@ impl Firewall {
         let done = plan.transaction().commit(&self.socket);
         done.map_err(|source| FirewallError::Kernel { table: self.table.clone(), source })
     }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for types that lie about their descriptor; ours does not"
+)]
+fn watched(watch: Watch) -> std::io::Result<AsyncFd<Watch>> {
+    AsyncFd::with_interest(watch, Interest::READABLE)
 }

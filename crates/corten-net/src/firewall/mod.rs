@@ -12,6 +12,7 @@
 //! - [`plan`] is pure: state to [`Plan`], which prints as nft's own text. [`Firewall`] carries plans out.
 //! - The table is replaced as a whole, atomically, when the daemon starts and whenever a change does not apply (because
 //!   somebody flushed the rules): what should be there is always known.
+//! - Somebody who flushes or changes our table is heard ([`Firewall::guard`]) and the table is made again.
 //! - Several daemons live side by side: each has a table of its own name and decides only about its own bridges.
 //! - Nobody outside reaches a container's port that is not published, by whatever route: the forward chain drops it.
 //! - A published port is reached from 127.0.0.1 without a proxy: the bridge routes loopback addresses

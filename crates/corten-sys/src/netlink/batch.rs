@@ -1,5 +1,3 @@
-use std::ops::Range;
-
 const HEADER: usize = 16;
 const ACK: u16 = 0x4;
 const REQUEST: u16 = 0x1;
@@ -151,16 +149,33 @@ impl Attributes<'_> {
     }
 }
 
-/// The messages in what a socket received: kind, flags, sequence number and payload. Stops at what is cut off.
-pub(crate) fn messages(bytes: &[u8]) -> impl Iterator<Item = (u16, u16, u32, &[u8])> {
+/// A message that a socket received.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Message<'a> {
+    pub kind: u16,
+    pub flags: u16,
+    pub sequence: u32,
+    /// Of the socket that asked for what this is about.
+    pub port: u32,
+    pub payload: &'a [u8],
+}
+
+/// The messages in what a socket received. Stops at what is cut off.
+pub(crate) fn messages(bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(rest.get(..4)?.try_into().ok()?) as usize;
         let message = rest.get(..length).filter(|message| message.len() >= HEADER)?;
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        let short = |range: Range<usize>| u16::from_ne_bytes([message[range.start], message[range.end - 1]]);
-        let sequence = u32::from_ne_bytes(message[8..12].try_into().ok()?);
-        Some((short(4..6), short(6..8), sequence, &message[HEADER..]))
+        let short = |at: usize| u16::from_ne_bytes([message[at], message[at + 1]]);
+        let long = |at: usize| Some(u32::from_ne_bytes(message[at..at + 4].try_into().ok()?));
+        Some(Message {
+            kind: short(4),
+            flags: short(6),
+            sequence: long(8)?,
+            port: long(12)?,
+            payload: &message[HEADER..],
+        })
     })
 }
 
@@ -190,11 +205,11 @@ mod tests {
         batch.request("second", 17, 0, &[], |a| a.bytes(9, &[]));
         let found: Vec<_> = messages(batch.bytes()).collect();
         assert_eq!(found.len(), 2);
-        assert_eq!((found[0].0, found[0].1, found[0].2), (16, 0x405, 1));
-        let inner: Vec<_> = attributes(&found[0].3[4..]).collect();
+        assert_eq!((found[0].kind, found[0].flags, found[0].sequence), (16, 0x405, 1));
+        let inner: Vec<_> = attributes(&found[0].payload[4..]).collect();
         assert_eq!(inner[0], (3, &b"eth0\0"[..]));
         assert_eq!(attributes(inner[1].1).collect::<Vec<_>>(), [(1, &7_u32.to_ne_bytes()[..])]);
-        assert_eq!(attributes(found[1].3).collect::<Vec<_>>(), [(9, &[][..])]);
+        assert_eq!(attributes(found[1].payload).collect::<Vec<_>>(), [(9, &[][..])]);
     }
 
     #[test]

@@ -15,5 +15,6 @@ mod batch;
 pub mod route;
 mod socket;
 
+pub(crate) use batch::messages;
 pub use batch::{Attributes, Batch, attributes};
 pub use socket::{NetlinkError, Protocol, Socket};

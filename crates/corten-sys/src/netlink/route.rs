@@ -143,6 +143,8 @@ impl Batch {
         self.request(label, NEWLINK, CREATE | EXCLUSIVE, &ifinfomsg(0, 0, 0), |a| {
             a.text(libc::IFLA_IFNAME, bridge.name);
             a.bytes(libc::IFLA_ADDRESS, &bridge.mac);
+            // A bridge never queues.
+            a.u32(libc::IFLA_TXQLEN, 0);
             if bridge.mtu != 0 {
                 a.u32(libc::IFLA_MTU, bridge.mtu);
             }

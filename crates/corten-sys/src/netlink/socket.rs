@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use super::batch::{Batch, attributes, messages};
+use super::batch::{Batch, Message, attributes, messages};
 
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
@@ -86,6 +86,31 @@ impl Socket {
         Ok(Self { fd })
     }
 
+    /// Opens a netfilter socket that hears of changes of firewall tables, and never blocks.
+    pub(crate) fn open_listening(groups: u32) -> Result<Self, NetlinkError> {
+        let socket = Self::open(Protocol::Netfilter)?;
+        let failed =
+            |errno: rustix::io::Errno| NetlinkError::Socket { operation: "listen", source: errno.into() };
+        net::bind(&socket.fd, &net::netlink::SocketAddrNetlink::new(0, groups)).map_err(failed)?;
+        rustix::io::ioctl_fionbio(&socket.fd, true).map_err(failed)?;
+        Ok(socket)
+    }
+
+    /// Its number among the netlink sockets of the namespace; 0 before it has sent anything.
+    pub fn port(&self) -> u32 {
+        let address = net::getsockname(&self.fd).ok();
+        address.and_then(|any| net::netlink::SocketAddrNetlink::try_from(any).ok()).map_or(0, |own| own.pid())
+    }
+
+    /// What has arrived; `None` when there is nothing.
+    pub(crate) fn arrived<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+        match net::recv(&self.fd, &mut *buffer, RecvFlags::empty()) {
+            Ok((length, _)) => Ok(Some(&buffer[..length])),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Sends all requests at once and waits for every acknowledgement; the first refusal is the error. Requests of an
     /// interface batch before and after the refused one have been carried out; an nftables batch is all or nothing.
     pub fn transact(&self, batch: &Batch) -> Result<(), NetlinkError> {
@@ -98,7 +123,7 @@ impl Socket {
         let mut buffer = vec![0; 64 * 1024];
         while answered < batch.labels().len() {
             let length = self.receive(&mut buffer)?;
-            for (kind, flags, sequence, payload) in messages(&buffer[..length]) {
+            for Message { kind, flags, sequence, payload, .. } in messages(&buffer[..length]) {
                 if kind != ERROR {
                     continue;
                 }
@@ -130,7 +155,7 @@ impl Socket {
             self.send(request)?;
             loop {
                 let length = self.receive(&mut buffer)?;
-                for (kind, flags, sequence, payload) in messages(&buffer[..length]) {
+                for Message { kind, flags, sequence, payload, .. } in messages(&buffer[..length]) {
                     if sequence != 1 {
                         continue;
                     }
@@ -161,7 +186,7 @@ impl Socket {
         self.send(request)?;
         let mut buffer = vec![0; 64 * 1024];
         let length = self.receive(&mut buffer)?;
-        let Some((kind, flags, sequence, payload)) = messages(&buffer[..length]).next() else {
+        let Some(Message { kind, flags, sequence, payload, .. }) = messages(&buffer[..length]).next() else {
             return Ok(None);
         };
         if kind != ERROR {

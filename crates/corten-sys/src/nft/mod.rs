@@ -8,10 +8,12 @@
 mod expression;
 mod list;
 mod transaction;
+mod watch;
 
 pub use expression::{Comparison, CtKey, Expression, MetaKey, Verdict};
 pub use list::{ForeignChain, chains_with_policy_drop, table_exists, table_mentions};
 pub use transaction::{BaseChain, Element, Field, Hook, SetSpec, Transaction};
+pub use watch::Watch;
 
 /// Family of tables that hold IPv4 and IPv6 rules together.
 pub(crate) const INET: u8 = 1;

@@ -198,6 +198,11 @@ impl Transaction {
                     });
                 }
                 a.be32(10, 1);
+                // nft's own note of how to print a lone key; names are kept in the machine's order.
+                let order: u32 = if spec.key == [Field::INTERFACE] { 1 } else { 2 };
+                let mut note = vec![0, 4];
+                note.extend_from_slice(&order.to_ne_bytes());
+                a.bytes(13, &note);
             },
         );
     }
