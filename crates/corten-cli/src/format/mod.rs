@@ -10,10 +10,16 @@ use std::rc::Rc;
 use crate::error::{Failure, Outcome};
 use crate::template::{self, Keys, Mode, Row, Value};
 
+/// A field's value, or how to come by it.
+enum Cell {
+    Now(Value),
+    Later(Box<dyn Fn() -> Value>),
+}
+
 /// A row: its fields by the names that templates use.
 pub struct Record {
     kind: &'static str,
-    fields: Vec<(&'static str, Value)>,
+    fields: Vec<(&'static str, Cell)>,
     labels: BTreeMap<String, String>,
 }
 
@@ -26,7 +32,14 @@ impl Record {
     /// With a field.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        self.fields.push((name, value.into()));
+        self.fields.push((name, Cell::Now(value.into())));
+        self
+    }
+
+    /// With a field that is worked out only where a template asks for it: a time zone costs more than a whole table.
+    #[must_use]
+    pub fn later(mut self, name: &'static str, value: impl Fn() -> String + 'static) -> Self {
+        self.fields.push((name, Cell::Later(Box::new(move || value().into()))));
         self
     }
 
@@ -34,7 +47,7 @@ impl Record {
     #[must_use]
     pub fn labels(mut self, labels: &BTreeMap<String, String>) -> Self {
         let text: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        self.fields.push(("Labels", text.join(",").into()));
+        self.fields.push(("Labels", Cell::Now(text.join(",").into())));
         self.labels.clone_from(labels);
         self
     }
@@ -44,7 +57,10 @@ impl Row for Record {
     fn field(&self, name: &str, arguments: &[Value]) -> Option<Value> {
         match (name, arguments) {
             ("Label", [Value::Text(key)]) => Some(self.labels.get(key).cloned().unwrap_or_default().into()),
-            (_, []) => self.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()),
+            (_, []) => self.fields.iter().find(|(known, _)| *known == name).map(|(_, cell)| match cell {
+                Cell::Now(value) => value.clone(),
+                Cell::Later(value) => value(),
+            }),
             _ => None,
         }
     }

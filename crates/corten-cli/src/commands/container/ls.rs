@@ -184,9 +184,10 @@ pub fn record(c: &Summary, short: bool) -> Record {
     }
     let local = c.mounts.iter().filter(|mount| mount.driver == "local").count();
     let platform = c.image_manifest_descriptor.as_ref().and_then(|descriptor| descriptor.get("platform"));
+    let created = c.created;
     Record::new("formatter.ContainerContext")
         .with("Command", quote(&command))
-        .with("CreatedAt", local_time(c.created))
+        .later("CreatedAt", move || local_time(created))
         .with("ID", if short { short_id(&c.id) } else { &c.id })
         .with("Image", image(c, short))
         .labels(c.labels.as_ref().unwrap_or(&BTreeMap::new()))

@@ -73,28 +73,22 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
 }
 
 fn record(step: &Step, short: bool, human: bool) -> Record {
+    let created = step.created;
     let by = step.created_by.replace('\t', " ");
-    let at = jiff::Timestamp::from_second(step.created).map(|moment| {
-        moment
-            .to_zoned(jiff::tz::TimeZone::system())
-            .strftime("%Y-%m-%dT%H:%M:%S%:z")
-            .to_string()
-            .replace("+00:00", "Z")
-    });
     // A step whose moment nobody recorded has none to show.
-    let since = if step.created <= EPOCH { String::new() } else { ago(step.created) };
+    let since = if step.created <= 0 { String::new() } else { ago(step.created) };
     Record::new("image.historyContext")
         .with("Comment", step.comment.as_str())
-        .with("CreatedAt", at.unwrap_or_default())
+        .later("CreatedAt", move || zoned(created))
         .with("CreatedBy", if short { ellipsis(&by, 45) } else { by })
-        .with("CreatedSince", if human { since } else { at_text(step.created) })
+        .with("CreatedSince", if human { since } else { zoned(created) })
         .with("ID", if short { short_id(&step.id) } else { &step.id })
         .with("Size", if human { short_size(step.size as f64) } else { step.size.to_string() })
 }
 
-/// Docker leaves out moments up to the first second of 1970 and one day.
-const EPOCH: i64 = 0;
-
-fn at_text(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map(|moment| moment.to_string()).unwrap_or_default()
+fn zoned(seconds: i64) -> String {
+    let Ok(moment) = jiff::Timestamp::from_second(seconds) else { return String::new() };
+    let text = moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+    text.replace("+00:00", "Z")
 }
+

@@ -173,9 +173,10 @@ fn record(image: &Summary, name: &str, tag: &str, digest: &str, short: bool) -> 
     } else {
         human_size((image.size - image.shared_size) as f64)
     };
+    let created = image.created;
     Record::new("formatter.imageContext")
         .with("Containers", counted(image.containers, image.containers.to_string()))
-        .with("CreatedAt", local_time(image.created))
+        .later("CreatedAt", move || local_time(created))
         .with("CreatedSince", ago(image.created))
         .with("Digest", digest)
         .with("ID", if short { short_id(&image.id) } else { &image.id })
