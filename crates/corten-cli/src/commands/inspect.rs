@@ -214,3 +214,38 @@ fn run(template: &template::Template, thing: Thing, json: &Json) -> Result<Strin
         .or_else(|_| template::execute(template, &Value::from_json(json), Mode::Strict))
         .map_err(|error| format!("template parsing error: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Case {
+        template: String,
+        output: String,
+    }
+
+    /// `testdata/templates`: what the engine answered, and what docker's own client 28.5 made of it.
+    #[test]
+    fn templates_print_what_docker_s_client_prints() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/templates");
+        let mut count = 0;
+        for (name, thing) in [
+            ("container", Thing::Container),
+            ("image", Thing::Image),
+            ("network", Thing::Network),
+            ("volume", Thing::Volume),
+        ] {
+            let read = |file: String| std::fs::read(folder.join(file)).unwrap();
+            let json: Json = serde_json::from_slice(&read(format!("{name}.json"))).unwrap();
+            let cases: Vec<Case> = serde_json::from_slice(&read(format!("{name}.expected.json"))).unwrap();
+            for case in cases {
+                let template = template::parse(&case.template).unwrap();
+                let got = run(&template, thing, &json).unwrap_or_else(|error| format!("ERROR {error}"));
+                assert_eq!(got, case.output, "{name}: {}", case.template);
+                count += 1;
+            }
+        }
+        assert!(count > 50);
+    }
+}

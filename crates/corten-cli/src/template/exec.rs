@@ -191,7 +191,11 @@ impl Run<'_> {
                     } else {
                         format!("error calling {name}: {what}")
                     };
-                    self.error(first, &what)
+                    // Go tells the whole call.
+                    let end = words.last().map_or(first.at, |last| last.at + last.text.len());
+                    let (line, column) = self.template.place(first.at);
+                    let text = &self.template.source[first.at..end];
+                    TemplateError(format!("template: :{line}:{column}: executing \"\" at <{text}>: {what}"))
                 })
             }
             OperandKind::Field(names) => {

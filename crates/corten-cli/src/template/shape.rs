@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(show("{{.NetworkSettings.Ports}}"), "map[80/tcp:[{0.0.0.0 8080}]]");
         assert_eq!(show("{{.Args}}{{.Mounts}}{{.HostConfig}}"), "[a b][]<nil>");
         assert_eq!(
-            show("{{json .Mounts}}{{(index .NetworkSettings.Ports \"80/tcp\" 0).HostPort}}"),
+            show("{{json .Mounts}}{{range .NetworkSettings.Ports}}{{(index . 0).HostPort}}{{end}}"),
             "[]8080"
         );
     }

@@ -62,7 +62,7 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
     let hijacked = client.hijack(attach).await?;
     let proxy = m.on("sig-proxy") && !carried.tty;
     match carried_with_signals(session, id, hijacked, &carried, proxy).await? {
-        Ended::Detached => Err(Failure::new("read escape sequence").with_code(0)),
+        Ended::Detached => Err(Failure::new("read escape sequence")),
         Ended::Output => exit_status(exit.json::<Exit>().await?),
     }
 }

@@ -91,4 +91,3 @@ fn zoned(seconds: i64) -> String {
     let text = moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
     text.replace("+00:00", "Z")
 }
-
