@@ -39,8 +39,13 @@ pub(super) struct Node {
 }
 
 /// Checks the specification's devices. The error names the one that cannot be made.
+///
+/// The multiplexer of terminals is the link to the container's own, whatever is asked for: the host's would open the
+/// host's terminals.
 pub(super) fn plan_nodes(devices: &[Device]) -> Result<Vec<Node>, String> {
-    devices.iter().map(plan_node).collect()
+    let mut nodes = devices.iter().map(plan_node).collect::<Result<Vec<_>, _>>()?;
+    nodes.retain(|node| node.path != Path::new("/dev/ptmx"));
+    Ok(nodes)
 }
 
 fn plan_node(device: &Device) -> Result<Node, String> {

@@ -188,6 +188,8 @@ fn make_mount(root: Root<'_>, plan: &MountPlan, view: &cgroup::View) -> Result<(
             let fail = |e: io::Error| {
                 InitFailure::system(format_args!("error mounting \"{device}\" to rootfs at \"{to}\""), &e)
             };
+            let covered =
+                kind == "tmpfs" && root.open(&plan.destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
             let target = if matches!(kind.as_str(), "proc" | "sysfs") || plan.destination == Path::new("/dev")
             {
                 directory_without_links(root, &plan.destination)
@@ -195,13 +197,16 @@ fn make_mount(root: Root<'_>, plan: &MountPlan, view: &cgroup::View) -> Result<(
                 root.make_directories(&plan.destination, 0o755)
             };
             let target = target.map_err(fail)?;
-            let mount = new_filesystem(plan, kind, device, options, target.as_fd()).map_err(fail)?;
+            let like = covered.then_some(target.as_fd());
+            let mount = new_filesystem(plan, kind, device, options, like).map_err(fail)?;
             if kind == "tmpfs" && plan.destination == Path::new("/dev") {
                 devices::populate(mount.as_fd())?;
                 devices::make_directory(mount.as_fd(), "pts").map_err(fail)?;
                 devices::make_directory(mount.as_fd(), "shm").map_err(fail)?;
             }
-            let changes = MountPlan { attributes: Attributes::NONE, ..plan.clone() };
+            // A new mount was made with its attributes, and has none that could be taken away.
+            let changes =
+                MountPlan { attributes: Attributes::NONE, cleared: Attributes::NONE, ..plan.clone() };
             change_attributes(&mount, &changes).map_err(fail)?;
             attach(&mount, target).map_err(fail)
         }
@@ -235,7 +240,7 @@ fn new_filesystem(
     kind: &str,
     device: &str,
     options: &[(String, Option<String>)],
-    target: BorrowedFd<'_>,
+    covered: Option<BorrowedFd<'_>>,
 ) -> io::Result<OwnedFd> {
     let filesystem = Filesystem::open(kind)?;
     if !device.is_empty() {
@@ -247,9 +252,12 @@ fn new_filesystem(
             None => filesystem.flag(key)?,
         };
     }
-    if kind == "tmpfs" && !options.iter().any(|(key, _)| key == "mode") {
+    if let Some(covered) = covered
+        && kind == "tmpfs"
+        && !options.iter().any(|(key, _)| key == "mode")
+    {
         // A tmpfs without a mode looks like the directory it covers.
-        let mode = rustix::fs::fstat(target)?.st_mode & 0o7777;
+        let mode = rustix::fs::fstat(covered)?.st_mode & 0o7777;
         filesystem.set("mode", &format!("{mode:o}"))?;
     }
     let attributes = if late_readonly(plan) {

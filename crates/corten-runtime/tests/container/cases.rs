@@ -22,6 +22,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_broken_program_is_started_and_ends_with_255", broken_program),
     ("masked_paths_are_empty_and_readonly_paths_refuse", masks),
     ("devices_are_the_default_ones", devices),
+    ("system_mounts_have_their_attributes", attributes),
     ("a_user_gets_ids_groups_home_and_no_capabilities", user),
     ("the_working_directory_is_made_and_entered", working_directory),
     ("a_working_directory_outside_the_root_is_refused", escaping_directory),
@@ -157,6 +158,44 @@ fn devices() {
     let names = lines[0].replace(" core", "");
     assert_eq!(names, "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero");
     assert_eq!(&lines[1..], ["pts/ptmx", "/proc/self/fd/1", "0", "ptmx"]);
+}
+
+fn attributes() {
+    let mut bundle = Bundle::new(&["cat=/proc/self/mounts"]);
+    for (destination, options) in
+        [("/new", &["size=1m"][..]), ("/etc/made", &["ro"]), ("/etc", &["mode=700"])]
+    {
+        bundle.spec.mounts.insert(
+            0,
+            Mount {
+                destination: destination.into(),
+                kind: "tmpfs".into(),
+                source: "tmpfs".into(),
+                options: options.iter().map(|&o| o.into()).collect(),
+                ..Mount::default()
+            },
+        );
+    }
+    let multiplexer =
+        Device { path: "/dev/ptmx".into(), kind: "c".into(), major: 5, minor: 2, ..Device::default() };
+    bundle.linux().devices = vec![multiplexer];
+    let output = bundle.run().output;
+    let options = |at: &str| {
+        let line = output
+            .lines()
+            .find(|line| line.split(' ').nth(1) == Some(at))
+            .unwrap_or_else(|| panic!("{output}"));
+        line.split(' ').nth(3).unwrap().to_owned()
+    };
+    // A mount without a word about access times has the strict mode that was asked for.
+    assert_eq!(options("/dev").split(',').take(2).collect::<Vec<_>>(), ["rw", "nosuid"]);
+    assert!(!options("/dev").contains("atime"), "{}", options("/dev"));
+    // A place that did not exist is open to everybody, as tmpfs is by itself.
+    assert!(!options("/new").contains("mode="), "{}", options("/new"));
+    assert!(options("/etc").contains("mode=700"));
+    assert!(options("/etc/made").starts_with("ro"));
+    assert!(options("/proc").starts_with("rw,nosuid,nodev,noexec,relatime"));
+    assert!(options("/sys").starts_with("ro,nosuid,nodev,noexec,relatime"));
 }
 
 fn user() {
@@ -432,7 +471,7 @@ fn user_namespace() {
     bundle.linux().namespaces.push(Namespace { kind: NamespaceKind::User, path: String::new() });
     // The mapped root must be able to walk to the root filesystem and to change it.
     rustix::fs::chown(
-        &bundle.rootfs(),
+        bundle.rootfs(),
         Some(rustix::fs::Uid::from_raw(100_000)),
         Some(rustix::fs::Gid::from_raw(100_000)),
     )
