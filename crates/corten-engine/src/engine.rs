@@ -7,7 +7,7 @@ use crate::build::Builds;
 use crate::config::{EngineConfig, Paths};
 use crate::container::{ContainerError, Containers, Parts};
 use crate::events::Events;
-use crate::exec::Execs;
+use crate::exec::{Execs, Remembered};
 use crate::image::Images;
 use crate::image::pull::Puller;
 use crate::logs::Logs;
@@ -116,6 +116,7 @@ impl Engine {
         let users = Arc::downgrade(&containers);
         images
             .ask_users(Box::new(move || users.upgrade().map(|users| users.image_uses()).unwrap_or_default()));
+        let remembered = Remembered::read(&runtime, &paths);
         containers.restore().await?;
         containers.start_sweeper();
         let puller =
@@ -123,7 +124,8 @@ impl Engine {
         let builds =
             Builds::new(store.clone(), paths.clone(), containers.clone(), puller.clone(), events.clone());
         let builds = Arc::new(builds);
-        let execs = Arc::new(Execs::new(containers.clone(), events.clone(), paths.clone()));
+        let execs = Arc::new(Execs::new(containers.clone(), events.clone(), paths.clone(), runtime.clone()));
+        execs.restore(remembered).await;
         Ok(Arc::new(Self {
             system: System::new(config.live.clone(), &paths.data_root),
             config,

@@ -527,7 +527,7 @@ fn look_for_devices(path: &str) -> io::Result<Vec<Device>> {
 
 fn collect_devices(folder: &Path, depth: u32, found: &mut Vec<Device>) {
     // The container gets its own of these.
-    const OWN: [&str; 7] = ["pts", "shm", "fd", "mqueue", "console", ".lxc", ".udev"];
+    const OWN: [&str; 8] = ["ptmx", "pts", "shm", "fd", "mqueue", "console", ".lxc", ".udev"];
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let path = entry.path();

@@ -7,12 +7,14 @@
 //!
 //! An exec is known from its creation until some minutes after its end (or until its container is gone). Invariants:
 //! * an exec runs at most once;
-//! * how it ended is here before its client's connection closes: the monitor keeps the client until we acknowledge.
+//! * how it ended is here, on record, before its client's connection closes: the monitor keeps the client until we
+//!   acknowledge. So an exit code outlives a daemon that is killed at any moment.
 //!
 //! The client's own socket goes to the monitor; the daemon copies no byte of it.
 
 mod error;
 mod process;
+mod record;
 mod start;
 
 use std::collections::HashMap;
@@ -20,11 +22,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corten_api::exec::{ExecCreated, ExecInspect, ExecOptions, ProcessConfig};
+use corten_store::Records;
 use corten_types::ExecId;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub use error::ExecError;
+pub use record::Remembered;
 pub use start::as_size;
 
 use crate::attach::keys;
@@ -41,6 +45,7 @@ pub struct Execs {
     containers: Arc<Containers>,
     events: Arc<Events>,
     paths: Arc<Paths>,
+    runtime: Records,
     known: Mutex<HashMap<String, Arc<Exec>>>,
 }
 
@@ -66,9 +71,14 @@ enum Progress {
 }
 
 impl Execs {
-    /// None yet.
-    pub fn new(containers: Arc<Containers>, events: Arc<Events>, paths: Arc<Paths>) -> Self {
-        Self { containers, events, paths, known: Mutex::default() }
+    /// None yet; `runtime` holds what survives the daemon ([`Execs::restore`]).
+    pub fn new(
+        containers: Arc<Containers>,
+        events: Arc<Events>,
+        paths: Arc<Paths>,
+        runtime: Records,
+    ) -> Self {
+        Self { containers, events, paths, runtime, known: Mutex::default() }
     }
 
     /// Registers an exec in a running container.
@@ -99,11 +109,16 @@ impl Execs {
             options,
             progress: watch::Sender::new(Progress::Created),
         });
-        {
+        let forgotten: Vec<String> = {
             let mut known = self.known.lock();
-            known.retain(|_, exec| self.is_remembered(exec));
+            let forgotten = known.extract_if(|_, exec| !self.is_remembered(exec)).map(|(id, _)| id).collect();
             known.insert(exec.id.clone(), exec.clone());
+            forgotten
+        };
+        for id in forgotten {
+            self.forget_record(&id).await;
         }
+        self.record(&exec, None).await;
         self.emit(&container, &format!("exec_create: {}", exec.command()), &exec.id, None);
         Ok(ExecCreated { id: exec.id.clone() })
     }

@@ -7,7 +7,8 @@ use super::{Exec, ExecError, Execs, Progress, process};
 use crate::attach::keys;
 use crate::container::Container;
 use crate::container::state::Refusal;
-use crate::shim::{self, Shim, Size, Streams, Target};
+use crate::shim::{self, Exit, Shim, Size, Streams, Target};
+use tokio::sync::oneshot;
 
 /// How long a resize waits for the process to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,23 +35,42 @@ impl Execs {
         match self.launch(&exec, &container, client, size).await {
             Ok((shim, pid)) => {
                 exec.progress.send_replace(Progress::Running { pid });
-                let execs = self.clone();
-                tokio::spawn(async move {
-                    // No word: the container ended and took it along.
-                    let code = end.await.map_or(137, |exit| exit.code);
-                    exec.end(pid, code);
-                    execs.emit(&container, "exec_die", &exec.id, Some(code));
-                    // Gone with its container: then nothing waits for it.
-                    let _ = shim.ack(&exec.id).await;
-                });
+                self.follow(exec, container, shim, pid, end);
                 Ok(())
             }
             Err(error) => {
                 container.forget_exec(id);
                 exec.end(0, error.exit_code());
+                self.record(&exec, Some((0, error.exit_code()))).await;
                 Err(error)
             }
         }
+    }
+
+    /// Waits for the end of an exec that runs.
+    pub(super) fn follow(
+        self: &Arc<Self>,
+        exec: Arc<Exec>,
+        container: Arc<Container>,
+        shim: Shim,
+        pid: i32,
+        end: oneshot::Receiver<Exit>,
+    ) {
+        let execs = self.clone();
+        tokio::spawn(async move {
+            // No word: the container ended and took it along.
+            let code = end.await.map_or(137, |exit| exit.code);
+            execs.ended(&exec, &container, &shim, pid, code).await;
+        });
+    }
+
+    /// Records the end of an exec; then its client may go.
+    pub(super) async fn ended(&self, exec: &Exec, container: &Container, shim: &Shim, pid: i32, code: i32) {
+        exec.end(pid, code);
+        self.record(exec, Some((pid, code))).await;
+        self.emit(container, "exec_die", &exec.id, Some(code));
+        // Gone with its container: then nothing waits for it.
+        let _ = shim.ack(&exec.id).await;
     }
 
     async fn launch(

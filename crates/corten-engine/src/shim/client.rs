@@ -73,7 +73,7 @@ impl Shim {
                 Err(error) => return Err(error),
             }
         }
-        Ok(read_exit(&spec.exec_dir).map_or(Adopted::Gone, |record| Adopted::Ended(Box::new(record))))
+        Ok(exit_record(&spec.exec_dir).map_or(Adopted::Gone, |record| Adopted::Ended(Box::new(record))))
     }
 
     fn connect(
@@ -280,7 +280,7 @@ fn dial(path: &Path) -> Option<OwnedFd> {
 }
 
 /// The record of the container's end, if the monitor wrote one.
-pub(super) fn read_exit(exec_dir: &Path) -> Option<ExitRecord> {
+pub fn exit_record(exec_dir: &Path) -> Option<ExitRecord> {
     let text = std::fs::read(exec_dir.join(files::EXIT)).ok()?;
     serde_json::from_slice(&text).ok()
 }

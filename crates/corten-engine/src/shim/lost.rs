@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Ends the container whose monitor is gone and tells how it ended.
 pub(super) async fn container(spec: &ShimSpec, init: OwnedFd) -> Exit {
-    if let Some(record) = client::read_exit(&spec.exec_dir) {
+    if let Some(record) = client::exit_record(&spec.exec_dir) {
         return record.exit;
     }
     tracing::warn!(container = spec.id, "the monitor died; ending its container");
@@ -22,7 +22,7 @@ pub(super) async fn container(spec: &ShimSpec, init: OwnedFd) -> Exit {
     rustix::process::pidfd_send_signal(&init, Signal::KILL).ok();
     let status = tokio::time::timeout(PATIENCE, reaped(init)).await.ok().flatten();
     // The record may have been written between the first look and the monitor's death.
-    match client::read_exit(&spec.exec_dir) {
+    match client::exit_record(&spec.exec_dir) {
         Some(record) => record.exit,
         None => exit_of(status, now()),
     }

@@ -25,7 +25,7 @@ use corten_types::{ErrorKind, Kind};
 use tokio::sync::mpsc;
 
 pub use binary::ShimBinary;
-pub use client::Shim;
+pub use client::{Shim, exit_record};
 pub use corten_shim::protocol::{
     Attach, Create, Event as ShimEvent, Exec, ExecState, Exit, ExitRecord, Failure, FailureClass, LogConfig,
     ShimState, Size, Status, Streams, Target,

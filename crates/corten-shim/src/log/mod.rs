@@ -109,3 +109,29 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_what_docker_28_5_writes() {
+        let input = include_bytes!("../../testdata/json-file/input");
+        let expected = include_str!("../../testdata/json-file/expected");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let config = LogConfig::JsonFile { path: path.clone(), max_size: None, max_files: 1, attrs: None };
+        let mut log = Log::open(&config).unwrap().unwrap();
+        for chunk in input.chunks(5000) {
+            log.write(Stream::Stdout, chunk);
+        }
+        log.end(Stream::Stdout);
+        let written = std::fs::read_to_string(path).unwrap();
+        let mut expected = expected.lines();
+        for line in written.lines() {
+            let at = line.rfind(r#""time":""#).unwrap();
+            assert_eq!(format!(r#"{}"time":"T"}}"#, &line[..at]), expected.next().unwrap());
+        }
+        assert_eq!(expected.next(), None);
+    }
+}
