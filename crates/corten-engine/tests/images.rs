@@ -281,6 +281,29 @@ async fn names_go_one_by_one_and_the_image_with_the_last() {
 }
 
 #[tokio::test]
+async fn one_platform_goes_and_the_image_stays_for_the_other() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let images = images(&dir).await;
+    load(&images, layout()).await.unwrap();
+    let remove = |force| {
+        let platforms = vec!["linux/arm64".parse().unwrap()];
+        let request = RemoveRequest { name: "example.com/multi:1".into(), force, prune: true, platforms };
+        let images = images.clone();
+        async move { images.remove(&request).await }
+    };
+    assert!(matches!(remove(false).await, Err(Error::PlatformsNeedForce)));
+    assert_eq!(remove(true).await.unwrap().len(), 1);
+    let list = images.list(&ListRequest { manifests: true, ..ListRequest::default() }).unwrap();
+    let available: Vec<bool> = list[0].manifests.as_ref().unwrap().iter().map(|one| one.available).collect();
+    assert_eq!(available, [false, true]);
+    assert!(remove(true).await.is_err());
+    assert!(images.store().images().resolve("example.com/multi:1").is_ok());
+}
+
+#[tokio::test]
 async fn a_plain_tar_becomes_an_image() {
     if !is_root() {
         return;

@@ -30,14 +30,15 @@ struct Reached {
     chains: HashSet<Digest>,
 }
 
-pub(crate) fn collect(shared: &Arc<Shared>) -> Result<Collected, DatabaseError> {
+/// Removes what is not reached. Manifests in `given_up`, and what only they reach, go although an index names them.
+pub(crate) fn collect(shared: &Arc<Shared>, given_up: &HashSet<Digest>) -> Result<Collected, DatabaseError> {
     let content = Content { shared: shared.clone() };
     // No intake publishes between the walk and the removal; none can hold what is on its way out.
     let _gate = shared.gate.lock();
     let targets: Vec<Descriptor> = shared.state.read().names.values().map(|row| row.target.clone()).collect();
     let mut reached = Reached::default();
     for target in &targets {
-        walk(&content, target, &mut reached, 0);
+        walk(&content, target, given_up, &mut reached, 0);
     }
     let (blobs, layers) = {
         let mut state = shared.state.write();
@@ -107,10 +108,19 @@ pub(crate) fn collect(shared: &Arc<Shared>) -> Result<Collected, DatabaseError> 
     Ok(Collected { blobs, layers })
 }
 
-fn walk(content: &Content, descriptor: &Descriptor, reached: &mut Reached, depth: usize) {
+fn walk(
+    content: &Content,
+    descriptor: &Descriptor,
+    given_up: &HashSet<Digest>,
+    reached: &mut Reached,
+    depth: usize,
+) {
     const DEPTH_MAX: usize = 8;
-    if !content.contains(&descriptor.digest) || !reached.blobs.insert(descriptor.digest) || depth > DEPTH_MAX
-    {
+    let digest = descriptor.digest;
+    if given_up.contains(&digest) || !content.contains(&digest) || depth > DEPTH_MAX {
+        return;
+    }
+    if !reached.blobs.insert(digest) {
         return;
     }
     let children = match content.children(descriptor) {
@@ -129,6 +139,6 @@ fn walk(content: &Content, descriptor: &Descriptor, reached: &mut Reached, depth
         reached.chains.extend(config.chain_ids());
     }
     for child in &children {
-        walk(content, child, reached, depth + 1);
+        walk(content, child, given_up, reached, depth + 1);
     }
 }

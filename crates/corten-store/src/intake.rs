@@ -262,6 +262,10 @@ impl Intake {
         let io = |operation, path: PathBuf| {
             move |errno: rustix::io::Errno| IntakeError::Io { operation, path, source: errno.into() }
         };
+        if !staged.blobs.is_empty() || !staged.layers.is_empty() {
+            let root = open_directory(shared.layout.root())?;
+            rustix::fs::syncfs(&root).map_err(io("sync", shared.layout.root().to_owned()))?;
+        }
         // The collector and other intakes stay away between the look at the index and the rows.
         let _gate = shared.gate.lock();
         {
@@ -273,10 +277,6 @@ impl Intake {
                     trash::discard(shared, &shared.layout.snapshot(twin.dir));
                 }
             }
-        }
-        if !staged.blobs.is_empty() || !staged.layers.is_empty() {
-            let root = open_directory(shared.layout.root())?;
-            rustix::fs::syncfs(&root).map_err(io("sync", shared.layout.root().to_owned()))?;
         }
         for (digest, (path, _)) in &mut staged.blobs {
             let target = shared.layout.blob(digest);

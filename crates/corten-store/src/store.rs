@@ -149,8 +149,13 @@ impl Store {
 
     /// Removes blobs and layers that nothing names, and says which. The files are deleted later.
     pub async fn collect(&self) -> Result<Collected, DatabaseError> {
+        self.give_up(HashSet::new()).await
+    }
+
+    /// [`Store::collect`], and these manifests with all that only they need, although an index names them.
+    pub async fn give_up(&self, manifests: HashSet<Digest>) -> Result<Collected, DatabaseError> {
         let shared = self.shared.clone();
-        match tokio::task::spawn_blocking(move || collect(&shared)).await {
+        match tokio::task::spawn_blocking(move || collect(&shared, &manifests)).await {
             Ok(collected) => collected,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }

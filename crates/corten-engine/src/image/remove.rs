@@ -3,6 +3,8 @@
 //! Docker's rules: a name goes alone while its image has other names; with the last name the image goes, unless
 //! containers use it (a running one always forbids it, a stopped one unless forced).
 
+use std::collections::HashSet;
+
 use corten_api::image::Deleted;
 use corten_store::oci::media;
 use corten_store::{ImageError, Name, NamedImage};
@@ -52,7 +54,8 @@ impl Images {
             (None, None) => return Err(not_found()),
         };
         if !request.platforms.is_empty() {
-            return Err(Error::NotImplemented("removing single platforms of an image"));
+            let image = exact.as_ref().or_else(|| all.first()).ok_or_else(not_found)?;
+            return self.remove_platforms(image, &request.platforms).await;
         }
         let by_id = is_prefix(&id, &request.name);
         match &exact {
@@ -102,6 +105,21 @@ impl Images {
             Some(_) => {}
         }
         self.remove_all(&id, &all, heed, request.prune, &uses).await
+    }
+
+    /// Removes the content of some platforms; the image stays for the others.
+    async fn remove_platforms(
+        &self,
+        image: &NamedImage,
+        platforms: &[Platform],
+    ) -> Result<Vec<Deleted>, Error> {
+        let mut manifests = HashSet::new();
+        for platform in platforms {
+            manifests.insert(self.store.images().image(image, Some(platform))?.manifest_descriptor.digest);
+        }
+        let collected = self.store.give_up(manifests.clone()).await?;
+        let gone = collected.blobs.iter().filter(|(digest, _)| manifests.contains(digest));
+        Ok(gone.map(|(digest, _)| Deleted { deleted: digest.to_string(), untagged: String::new() }).collect())
     }
 
     /// Removes names of an image that has others.
