@@ -39,6 +39,14 @@ pub enum DatabaseError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// The file could not be made, or kept from others.
+    #[error("could not make the database {path} private: {source}")]
+    File {
+        /// The database file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The writer thread could not be started.
     #[error("could not start the database's writer thread")]
     Thread(#[source] std::io::Error),
@@ -93,6 +101,7 @@ impl Database {
     /// Opens or creates the file and brings it to `schema`, a list of steps of which `user_version` counts the ones done.
     pub(crate) fn open(path: &Path, durability: Durability, schema: &[&str]) -> Result<Self, DatabaseError> {
         let failed = |source| DatabaseError::Open { path: path.to_owned(), source };
+        make_private(path).map_err(|source| DatabaseError::File { path: path.to_owned(), source })?;
         let mut connection = Connection::open(path).map_err(failed)?;
         prepare(&mut connection, schema).map_err(failed)?;
         let (requests, receiver) = channel();
@@ -212,6 +221,14 @@ impl Database {
     }
 }
 
+/// Makes the file where there is none, for its owner only. SQLite's other files get its mode: environments and secrets
+/// of containers lie in them.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let file = std::fs::File::options().append(true).create(true).mode(0o600).open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+}
+
 struct Unpark(std::thread::Thread);
 
 impl std::task::Wake for Unpark {
@@ -303,7 +320,12 @@ mod tests {
     #[test]
     fn a_failed_change_leaves_nothing_and_spares_its_neighbours() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Database::open(&dir.path().join("x.db"), Durability::Full, SCHEMA).unwrap();
+        let path = dir.path().join("x.db");
+        let db = Database::open(&path, Durability::Full, SCHEMA).unwrap();
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
         db.write_blocking(Durability::Full, |tx| tx.execute("INSERT INTO t VALUES (1)", [])).unwrap();
         let failed = db.write_blocking(Durability::None, |tx| {
             tx.execute("INSERT INTO t VALUES (2)", [])?;

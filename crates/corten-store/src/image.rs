@@ -314,10 +314,17 @@ impl Images {
 
     /// Removes a name. What nothing names any more is collected by [`Store::collect`](crate::Store::collect).
     pub async fn delete(&self, name: &Name) -> Result<(), ImageError> {
-        let text = name.to_string();
+        self.delete_all(std::slice::from_ref(name)).await
+    }
+
+    /// [`Images::delete`] for many names at once.
+    pub async fn delete_all(&self, names: &[Name]) -> Result<(), ImageError> {
+        let gone: Vec<String> = names.iter().map(ToString::to_string).collect();
         self.shared.database.make_room();
-        self.change(move |names| if names.contains_key(&text) { vec![(text, None)] } else { Vec::new() })
-            .await
+        self.change(move |names| {
+            gone.into_iter().filter(|name| names.contains_key(name)).map(|name| (name, None)).collect()
+        })
+        .await
     }
 
     /// Removes a name, but keeps its target if that was the last one.

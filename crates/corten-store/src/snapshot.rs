@@ -131,7 +131,25 @@ impl Snapshot {
     }
 
     /// Mounts it, attached nowhere. Only one mount of a snapshot may exist at a time.
+    ///
+    /// A volatile one may follow another: as long as the machine is up, what was written is in memory, and nobody asks
+    /// for it after that.
     pub fn mount(&self, sync: Sync) -> Result<OwnedFd, SnapshotError> {
+        if sync == Sync::Volatile {
+            // Overlay's mark that nothing was synced, because of which it would refuse.
+            let overlay = self.work.join("work");
+            if overlay.join("incompat").exists() {
+                let overlay = open_tree(&self.key, &overlay)?;
+                corten_archive::remove_all(&overlay, "incompat".as_ref()).map_err(|errno| {
+                    SnapshotError::Io {
+                        key: self.key.clone(),
+                        operation: "clean",
+                        path: self.work.clone(),
+                        source: errno.into(),
+                    }
+                })?;
+            }
+        }
         let writable = Writable { upper: &self.upper, work: &self.work, sync };
         overlay::mount(&self.lower, Some(writable)).map_err(|errno| SnapshotError::Mount {
             key: self.key.clone(),

@@ -184,6 +184,12 @@ async fn a_container_sees_the_image_and_keeps_its_writes_to_itself() {
     snapshots.remove("one").await.unwrap();
     assert!(snapshots.get("one").is_err());
     assert!(snapshots.remove("one").await.is_err());
+    {
+        let again = snapshots.get("two").unwrap().mount(Sync::Volatile).unwrap();
+        write(&again, "more", "2");
+    }
+    let again = snapshots.get("two").unwrap().mount(Sync::Volatile).unwrap();
+    assert_eq!(read(&again, "more").as_deref(), Some("2"));
     let scratch = snapshots.prepare("scratch", None).await.unwrap().mount(Sync::Normal).unwrap();
     write(&scratch, "x", "y");
     assert_eq!(read(&scratch, "x").as_deref(), Some("y"));

@@ -25,18 +25,19 @@ impl Images {
             .map(|image| (image.name.to_string(), image.clone()))
             .collect();
         spare_used(&mut candidates, &all, &self.uses());
+        let chosen: Vec<_> = candidates.into_values().map(|image| (self.documents(&image), image)).collect();
+        let names: Vec<Name> = chosen.iter().map(|(_, image)| image.name.clone()).collect();
+        self.store.images().delete_all(&names).await?;
+        self.store.collect().await?;
         let mut report = PruneReport::default();
-        for image in candidates.into_values() {
-            let blobs = self.documents(&image);
+        let mut seen = HashSet::new();
+        for (blobs, image) in chosen {
             let id = image.id();
-            self.store.images().delete(&image.name).await?;
-            self.store.collect().await?;
             let shown = image.name.familiar();
             self.tell_name("untag", &id, &shown);
             let done = report.images_deleted.get_or_insert_default();
             done.push(Deleted { untagged: shown.clone(), deleted: String::new() });
             let mut gone = false;
-            let mut seen = HashSet::new();
             for (digest, size, is_document) in blobs {
                 if !self.store.content().contains(&digest) && seen.insert(digest) {
                     report.space_reclaimed += size;
