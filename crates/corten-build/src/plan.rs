@@ -119,7 +119,7 @@ fn references(stage: &Stage) -> Vec<String> {
             Item::Run(run) => {
                 names.extend(run.mounts.iter().filter_map(|mount| Mount::parse(mount, None).ok()?.from));
             }
-            Item::Onbuild(_) | _ => {}
+            _ => {}
         }
     }
     names

@@ -404,6 +404,65 @@ impl Puller {
     }
 }
 
+/// What a registry holds under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// What the name leads to.
+    pub descriptor: Descriptor,
+    /// What it can run on.
+    pub platforms: Vec<Platform>,
+}
+
+impl Puller {
+    /// Looks a name up at its registry and stores nothing.
+    pub async fn inspect(
+        &self,
+        reference: &Reference,
+        credentials: &Credentials,
+    ) -> Result<Remote, PullError> {
+        let auth = auth_for(reference, credentials);
+        let repository = self.client.repository(reference, &self.insecure, auth);
+        let wanted = reference.digest().map(ToString::to_string);
+        let wanted = wanted.as_deref().or(reference.tag()).unwrap_or("latest");
+        let document = repository.manifest(wanted).await.map_err(|error| refused(reference, error))?;
+        let size = document.bytes.len() as u64;
+        let descriptor = Descriptor::new(&document.media_type, document.digest, size);
+        let platforms = if media::is_index(&document.media_type) {
+            let index = parse_index(document.digest, &document.bytes)?;
+            index.manifests.into_iter().filter_map(|entry| entry.platform).collect()
+        } else if media::is_manifest(&document.media_type) {
+            let manifest = parse_manifest(document.digest, &document.bytes)?;
+            vec![self.config(&repository, &manifest.config).await?.platform()]
+        } else {
+            Vec::new()
+        };
+        Ok(Remote { descriptor, platforms })
+    }
+
+    /// A config, verified.
+    async fn config(
+        &self,
+        repository: &Repository<'_>,
+        descriptor: &Descriptor,
+    ) -> Result<corten_store::oci::ImageConfig, PullError> {
+        let digest = descriptor.digest;
+        let broken = |reason: String| PullError::Broken { digest, reason };
+        let mut blob = repository.blob(&digest, 0).await?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = blob.next().await {
+            bytes.extend_from_slice(&piece.map_err(|error| broken(error.to_string()))?);
+            if bytes.len() as u64 > CONFIG_LIMIT {
+                return Err(broken(format!("it has more than {CONFIG_LIMIT} bytes")));
+            }
+        }
+        let found = Digest::of(&bytes);
+        if found != digest {
+            return Err(IntakeError::Digest { expected: digest, found }.into());
+        }
+        Ok(parse_config(digest, &bytes)?)
+    }
+}
+
 fn refused(reference: &Reference, error: RegistryError) -> PullError {
     match error {
         RegistryError::NotFound { .. } => PullError::NotFound { reference: reference.clone() },

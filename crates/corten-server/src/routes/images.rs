@@ -254,7 +254,8 @@ async fn create(req: Request) -> Result<Response, ApiError> {
     if source != "-" {
         return Err(ApiError::not_implemented("importing an image from a URL"));
     }
-    let changes = query.all("changes").filter(|change| !change.trim().is_empty()).map(str::to_owned).collect();
+    let changes =
+        query.all("changes").filter(|change| !change.trim().is_empty()).map(str::to_owned).collect();
     let message = match query.non_empty("message") {
         Some(message) => message.to_owned(),
         None => format!("Imported from {source}"),

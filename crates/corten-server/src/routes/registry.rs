@@ -6,7 +6,7 @@ use corten_engine::image::CommitRequest;
 use corten_engine::image::pull::{Credentials, credentials_for};
 use corten_registry::Auth;
 use corten_types::{Digest, Platform, Reference};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -17,7 +17,7 @@ pub fn routes(r: &mut Router) {
     r.post("/images/{name:*}/push", push);
     r.post("/auth", login);
     r.post("/commit", commit);
-    r.missing(Method::GET, "/distribution/{name:*}/json", "inspecting an image at its registry");
+    r.get("/distribution/{name:*}/json", distribution);
 }
 
 /// Pulls: `POST /images/create?fromImage=`.
@@ -107,6 +107,14 @@ where
         }
     });
     Ok(response)
+}
+
+/// What a registry holds under a name.
+async fn distribution(req: Request) -> Result<Response, ApiError> {
+    let reference: Reference = req.param("name").parse()?;
+    let credentials = credentials(&reference, &req);
+    let found = req.engine().puller.inspect(&reference.or_latest(), &credentials).await?;
+    Ok(Response::json(&json!({ "Descriptor": found.descriptor, "Platforms": found.platforms })))
 }
 
 async fn login(mut req: Request) -> Result<Response, ApiError> {
