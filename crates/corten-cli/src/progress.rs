@@ -179,7 +179,7 @@ impl Display {
                 let _ = write!(out, "{}{end}", message.stream);
             }
             _ => {
-                let _ = write!(out, "{}{end}\n", message.status);
+                let _ = writeln!(out, "{}{end}", message.status);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
-use corten_client::{Client, Endpoint, Options, TlsFiles};
+use corten_client::{Client, Endpoint, Options, Product, TlsFiles};
 
 use crate::config::Config;
 use crate::context::{self, Contexts};
@@ -145,7 +145,12 @@ impl Session {
             Endpoint::Tcp { .. } => self.tls()?,
             Endpoint::Unix(_) | Endpoint::Ssh { .. } => None,
         };
+        let product = match self.persona {
+            Persona::Docker => Product::Docker,
+            Persona::Corten => Product::Corten,
+        };
         let options = Options {
+            product,
             tls,
             headers: self.config.headers(),
             fixed_version: environment("DOCKER_API_VERSION"),

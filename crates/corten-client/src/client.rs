@@ -11,9 +11,31 @@ use crate::{
     Body, Endpoint, Error, Hijacked, JsonLines, NEWEST_API, Request, Response, Result, TlsFiles, connection,
 };
 
+/// Whose daemon is looked for; decides what is said where nobody answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Product {
+    /// Docker: its client's text.
+    #[default]
+    Docker,
+    /// Corten: how to start it.
+    Corten,
+}
+
+impl Product {
+    pub(crate) fn unreachable(self, host: String, source: std::io::Error) -> Error {
+        let (product, cure) = match self {
+            Self::Docker => ("Docker", "Is the docker daemon running?"),
+            Self::Corten => ("Corten", "Start it with: sudo systemctl start corten (or: sudo corten daemon)"),
+        };
+        Error::Unreachable { product, host, cure, source }
+    }
+}
+
 /// How a [`Client`] speaks, beside where to.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// Whose daemon is looked for.
+    pub product: Product,
     /// Certificates, where the connection is encrypted.
     pub tls: Option<TlsFiles>,
     /// Headers of every request, such as `HttpHeaders` of the configuration.
@@ -223,7 +245,7 @@ impl Client {
         };
         match kept {
             Some(sender) => Ok(sender),
-            None => connection::open(&self.endpoint, self.tls.as_ref()).await,
+            None => connection::open(&self.endpoint, self.tls.as_ref(), self.options.product).await,
         }
     }
 

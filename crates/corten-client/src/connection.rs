@@ -10,6 +10,7 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::client::Product;
 use crate::{Body, Endpoint, Error, Result};
 
 /// A connection that left HTTP: what is read and written now is the container's.
@@ -29,8 +30,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 pub(crate) async fn open(
     endpoint: &Endpoint,
     tls: Option<&Arc<rustls::ClientConfig>>,
+    product: Product,
 ) -> Result<SendRequest<Body>> {
-    let stream = dial(endpoint, tls).await?;
+    let stream = dial(endpoint, tls, product).await?;
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|source| Error::Transport { operation: endpoint.to_string(), source })?;
@@ -41,8 +43,12 @@ pub(crate) async fn open(
     Ok(sender)
 }
 
-async fn dial(endpoint: &Endpoint, tls: Option<&Arc<rustls::ClientConfig>>) -> Result<Box<dyn Io>> {
-    let unreachable = |source| Error::Unreachable { host: endpoint.to_string(), source };
+async fn dial(
+    endpoint: &Endpoint,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+    product: Product,
+) -> Result<Box<dyn Io>> {
+    let unreachable = |source| product.unreachable(endpoint.to_string(), source);
     match endpoint {
         Endpoint::Unix(path) => match UnixStream::connect(path).await {
             Ok(stream) => Ok(Box::new(stream)),

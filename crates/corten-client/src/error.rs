@@ -4,10 +4,14 @@ use corten_types::{ErrorKind, Kind};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody listens there.
-    #[error("Cannot connect to the Docker daemon at {host}. Is the docker daemon running?")]
+    #[error("Cannot connect to the {product} daemon at {host}. {cure}")]
     Unreachable {
+        /// Whose daemon is looked for.
+        product: &'static str,
         /// The address as it was given.
         host: String,
+        /// What to do about it.
+        cure: &'static str,
         /// What the system said.
         source: std::io::Error,
     },

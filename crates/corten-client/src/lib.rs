@@ -25,7 +25,7 @@ pub mod stdcopy;
 mod tls;
 
 pub use body::{Body, BodySender};
-pub use client::{Client, Options, Ping};
+pub use client::{Client, Options, Ping, Product};
 pub use connection::Hijacked;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Error, Result};

@@ -8,6 +8,7 @@ mod files;
 mod mounts;
 mod networks;
 mod ports;
+mod trust;
 mod volumes;
 
 pub use body::{CreateRequest, create_request};
@@ -16,3 +17,4 @@ pub use devices::{extra_host, gpus, restart_policy, ulimit};
 pub use files::{environment, key_values, label_map};
 pub use mounts::mount;
 pub use networks::attachment;
+pub use trust::refuse_content_trust;

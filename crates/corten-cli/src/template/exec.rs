@@ -185,6 +185,14 @@ impl Run<'_> {
                 }
                 let mut arguments = self.operands(rest, dot)?;
                 arguments.extend(piped);
+                // A list of untyped JSON holds anything, which is no list of texts to Go.
+                if let (Mode::Strict, "join", Some(Value::List(_)), Some(operand)) =
+                    (self.mode, name.as_str(), arguments.first(), rest.first())
+                    && matches!(operand.kind, OperandKind::Field(_))
+                {
+                    let what = "wrong type for value; expected []string; got []interface {}";
+                    return Err(self.error(operand, what));
+                }
                 functions::call(name, &arguments, self.mode).map_err(|what| {
                     let what = if what.contains("number of args") || what.starts_with("wrong type") {
                         what
@@ -273,8 +281,9 @@ impl Run<'_> {
     }
 
     fn field(&self, operand: &Operand, value: &Value, name: &str, arguments: &[Value]) -> Ran<Value> {
-        let absent =
-            || self.error(operand, &format!("can't evaluate field {name} in type {}", value.type_name()));
+        // Untyped JSON has only one type.
+        let kind = if self.mode == Mode::Strict { "interface {}".to_owned() } else { value.type_name() };
+        let absent = || self.error(operand, &format!("can't evaluate field {name} in type {kind}"));
         match value.followed() {
             Value::Row(row) => row.field(name, arguments).ok_or_else(absent),
             Value::Struct(fields) => fields.field(name).ok_or_else(absent),

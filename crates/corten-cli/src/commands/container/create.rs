@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::command::{Arity, Command};
 use crate::error::{Failure, Outcome};
-use crate::options::{CREATE, CreateRequest, create_request};
+use crate::options::{CREATE, CreateRequest, create_request, refuse_content_trust};
 use crate::output;
 use crate::parse::{Matches, Order};
 use crate::progress::{self, Sink};
@@ -43,6 +43,10 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
 
 /// Reads the flags; what this client adds of its own (proxies) is added here.
 pub fn plan(session: &Session, m: &Matches) -> Outcome<CreateRequest> {
+    refuse_content_trust(m)?;
+    if m.on("use-api-socket") {
+        return Err(Failure::new("--use-api-socket is not part of this version of Corten"));
+    }
     let pull = m.text("pull");
     if !matches!(pull, "always" | "missing" | "never") {
         return Err(Failure::new(format!(

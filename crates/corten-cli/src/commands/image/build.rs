@@ -16,7 +16,7 @@ use crate::dockerignore::Ignored;
 use crate::error::{Failure, Outcome};
 use crate::flag::{Flag, Kind, flag, switch};
 use crate::format::units::human_size;
-use crate::options::{key_values, label_map, ulimit};
+use crate::options::{key_values, label_map, refuse_content_trust, ulimit};
 use crate::parse::{Matches, Order};
 use crate::progress::{Message, problem};
 use crate::session::{Persona, Session};
@@ -86,6 +86,7 @@ enum Dockerfile {
 }
 
 async fn run(session: &Session, m: &Matches) -> Outcome {
+    refuse_content_trust(m)?;
     if session.persona == Persona::Docker
         && std::env::var_os("DOCKER_BUILDKIT").is_some_and(|value| value == "0")
     {

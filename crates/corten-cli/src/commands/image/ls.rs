@@ -102,7 +102,7 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
     };
     let request = Request::get("/images/json").query_if("all", m.on("all")).query_some("filters", filters);
     let mut found: Vec<Summary> = session.client()?.json(request).await?;
-    found.sort_by(|a, b| b.created.cmp(&a.created));
+    found.sort_by_key(|image| std::cmp::Reverse(image.created));
     let want_digests = digests || format.contains("{{.Digest}}");
     let short = !m.on("no-trunc");
     let rows = found.iter().flat_map(|image| records(image, short, want_digests, digests)).collect();

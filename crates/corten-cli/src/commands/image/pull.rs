@@ -7,6 +7,7 @@ use crate::command::{Arity, Command};
 use crate::commands::login;
 use crate::error::{Failure, Outcome};
 use crate::flag::{Flag, Kind, flag, switch};
+use crate::options::refuse_content_trust;
 use crate::output;
 use crate::parse::{Matches, Order};
 use crate::progress::{self, Sink};
@@ -45,6 +46,7 @@ pub fn request(session: &Session, reference: &Reference, platform: &str) -> Requ
 }
 
 async fn run(session: &Session, m: &Matches) -> Outcome {
+    refuse_content_trust(m)?;
     let reference: Reference = m.args[0].parse().map_err(|error| Failure::new(format!("{error}")))?;
     let bare = reference.tag().is_none() && reference.digest().is_none();
     let reference = if m.on("all-tags") {

@@ -8,6 +8,7 @@ use crate::commands::login;
 use crate::each::image;
 use crate::error::{Failure, Outcome};
 use crate::flag::{Flag, Kind, flag, switch};
+use crate::options::refuse_content_trust;
 use crate::output;
 use crate::parse::{Matches, Order};
 use crate::progress::{self, Sink};
@@ -33,6 +34,7 @@ pub static PUSH: Command = Command {
 };
 
 async fn run(session: &Session, m: &Matches) -> Outcome {
+    refuse_content_trust(m)?;
     let reference: Reference = m.args[0].parse().map_err(|error| Failure::new(format!("{error}")))?;
     let bare = reference.tag().is_none() && reference.digest().is_none();
     let reference = if m.on("all-tags") {

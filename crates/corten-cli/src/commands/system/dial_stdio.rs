@@ -25,12 +25,9 @@ async fn run(session: &Session, _: &Matches) -> Outcome {
     let Endpoint::Unix(path) = session.client()?.endpoint() else {
         return Err(Failure::new("dial-stdio works only with a socket of this machine"));
     };
-    let stream = UnixStream::connect(path).await.map_err(|source| {
-        Failure::from(corten_client::Error::Unreachable {
-            host: format!("unix://{}", path.display()),
-            source,
-        })
-    })?;
+    let stream = UnixStream::connect(path)
+        .await
+        .map_err(|error| Failure::new(format!("cannot connect to {}: {error}", path.display())))?;
     let (mut reader, mut writer) = stream.into_split();
     let (mut stdin, mut stdout) = (tokio::io::stdin(), tokio::io::stdout());
     let inward = async {
