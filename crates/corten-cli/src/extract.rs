@@ -18,8 +18,19 @@ use crate::error::{Failure, Outcome};
 pub struct Landing {
     /// The folder; it exists.
     pub root: PathBuf,
-    /// What stands in place of each entry's first part: a new name, or nothing at all.
-    pub rename: Option<PathBuf>,
+    /// Under which names.
+    pub names: Names,
+}
+
+/// Under which names the entries of a stream are unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Names {
+    /// Their own.
+    Own,
+    /// This in place of each entry's first part.
+    First(PathBuf),
+    /// Their own, below this.
+    Below(PathBuf),
 }
 
 /// Bytes from a channel as a reader.
@@ -58,7 +69,7 @@ pub fn extract(stream: impl Read, landing: &Landing) -> Outcome {
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        let Some(relative) = renamed(&path, landing.rename.as_deref())? else { continue };
+        let Some(relative) = renamed(&path, &landing.names)? else { continue };
         let target = root.join(&relative);
         contained(&root, &target)?;
         let header = entry.header();
@@ -78,7 +89,7 @@ pub fn extract(stream: impl Read, landing: &Landing) -> Outcome {
                 if kind == EntryType::Symlink {
                     std::os::unix::fs::symlink(link, &target)?;
                 } else {
-                    let Some(source) = renamed(&link, landing.rename.as_deref())? else { continue };
+                    let Some(source) = renamed(&link, &landing.names)? else { continue };
                     let source = root.join(source);
                     contained(&root, &source)?;
                     fs::hard_link(source, &target)?;
@@ -105,7 +116,7 @@ pub fn extract(stream: impl Read, landing: &Landing) -> Outcome {
 }
 
 /// An entry's path below the root; nothing where it is the root itself.
-fn renamed(path: &Path, rename: Option<&Path>) -> Outcome<Option<PathBuf>> {
+fn renamed(path: &Path, names: &Names) -> Outcome<Option<PathBuf>> {
     let mut parts = Vec::new();
     for component in path.components() {
         match component {
@@ -120,12 +131,16 @@ fn renamed(path: &Path, rename: Option<&Path>) -> Outcome<Option<PathBuf>> {
         }
     }
     let mut out = PathBuf::new();
-    match rename {
-        Some(rename) if !parts.is_empty() => {
-            out.push(rename);
+    match names {
+        Names::First(name) if !parts.is_empty() => {
+            out.push(name);
             out.extend(&parts[1..]);
         }
-        _ => out.extend(&parts),
+        Names::Below(name) => {
+            out.push(name);
+            out.extend(&parts);
+        }
+        Names::First(_) | Names::Own => out.extend(&parts),
     }
     Ok((!out.as_os_str().is_empty()).then_some(out))
 }
@@ -189,7 +204,7 @@ mod tests {
             ("etc/l", EntryType::Symlink, "a"),
             ("etc/h", EntryType::Link, "etc/a"),
         ]);
-        let landing = Landing { root: here.path().into(), rename: Some("new".into()) };
+        let landing = Landing { root: here.path().into(), names: Names::First("new".into()) };
         extract(&bytes[..], &landing).unwrap();
         extract(&bytes[..], &landing).unwrap();
         assert_eq!(fs::read_to_string(here.path().join("new/h")).unwrap(), "A");
@@ -201,7 +216,7 @@ mod tests {
         let here = tempfile::tempdir().unwrap();
         let root = here.path().join("root");
         fs::create_dir(&root).unwrap();
-        let landing = Landing { root: root.clone(), rename: None };
+        let landing = Landing { root: root.clone(), names: Names::Own };
         for entries in [
             &[("../evil", EntryType::Regular, "x")][..],
             &[("a/../../evil", EntryType::Regular, "x")],

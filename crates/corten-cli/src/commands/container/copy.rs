@@ -15,7 +15,7 @@ use crate::command::{Arity, Command};
 use crate::download::words;
 use crate::each::container;
 use crate::error::{Failure, Outcome};
-use crate::extract::{self, Landing};
+use crate::extract::{self, Landing, Names};
 use crate::flag::{Flag, switch};
 use crate::format::units::short_size;
 use crate::parse::{Matches, Order};
@@ -165,17 +165,15 @@ fn told(m: &Matches, bytes: usize, to: &str) {
 /// Where a container's file or folder lands here.
 fn landing(found: &Stat, path: &str, to: &str) -> Outcome<Landing> {
     let target = Path::new(to);
-    let contents = ends_in_dot(path) && found.is_dir();
     if target.is_dir() {
-        return Ok(Landing { root: target.to_owned(), rename: contents.then(PathBuf::new) });
+        return Ok(Landing { root: target.to_owned(), names: Names::Own });
     }
-    let missing = || Failure::new(format!("invalid output path: directory {to:?} does not exist"));
     if target.exists() {
         if found.is_dir() {
             return Err(Failure::new("cannot copy directory"));
         }
     } else if to.ends_with('/') && !found.is_dir() {
-        return Err(missing());
+        return Err(Failure::new("no such directory"));
     }
     let parent = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -184,11 +182,14 @@ fn landing(found: &Stat, path: &str, to: &str) -> Outcome<Landing> {
     if !parent.is_dir() {
         return Err(Failure::new(format!(
             "invalid output path: directory {:?} does not exist",
-            parent.display().to_string()
+            absolute(parent).display().to_string()
         )));
     }
-    let name = target.file_name().ok_or_else(missing)?;
-    Ok(Landing { root: parent.to_owned(), rename: Some(name.into()) })
+    let name = target.file_name().ok_or_else(|| Failure::new("no such directory"))?;
+    // What is in a folder comes without the folder's own name before it.
+    let contents = ends_in_dot(path) && found.is_dir();
+    let names = if contents { Names::Below(name.into()) } else { Names::First(name.into()) };
+    Ok(Landing { root: parent.to_owned(), names })
 }
 
 async fn to_container(session: &Session, m: &Matches, from: &str, name: &str, path: &str) -> Outcome {
@@ -315,10 +316,11 @@ mod tests {
         let dir = Stat { name: "etc".into(), mode: 1 << 31, ..Stat::default() };
         let file = Stat { name: "f".into(), ..Stat::default() };
         let at = |found: &Stat, path: &str, to: &Path| landing(found, path, &to.display().to_string());
-        assert_eq!(at(&dir, "/etc", &folder).unwrap().rename, None);
-        assert_eq!(at(&dir, "/etc/.", &folder).unwrap().rename, Some(PathBuf::new()));
-        assert_eq!(at(&dir, "/etc", &here.path().join("new")).unwrap().rename, Some("new".into()));
-        assert_eq!(at(&file, "/f", &here.path().join("file")).unwrap().rename, Some("file".into()));
+        assert_eq!(at(&dir, "/etc", &folder).unwrap().names, Names::Own);
+        assert_eq!(at(&dir, "/etc/.", &folder).unwrap().names, Names::Own);
+        assert_eq!(at(&dir, "/etc", &here.path().join("new")).unwrap().names, Names::First("new".into()));
+        assert_eq!(at(&file, "/f", &here.path().join("file")).unwrap().names, Names::First("file".into()));
+        assert_eq!(at(&dir, "/etc/.", &here.path().join("new")).unwrap().names, Names::Below("new".into()));
         assert!(at(&dir, "/etc", &here.path().join("file")).is_err());
         assert!(at(&file, "/f", &here.path().join("none/x")).is_err());
     }
