@@ -17,6 +17,7 @@ pub mod activation;
 pub mod bpf;
 pub mod fds;
 pub mod keyring;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

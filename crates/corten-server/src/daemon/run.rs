@@ -26,6 +26,11 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Threads of the runtime: the daemon waits far more than it computes.
 const MOST_WORKERS: usize = 4;
 
+/// Arenas of the allocator: few, because each keeps what its threads freed.
+const ARENAS: i32 = 2;
+/// How often memory is given back after requests were answered.
+const TRIM: Duration = Duration::from_secs(30);
+
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The daemon. `args` are the arguments after the program's or the subcommand's name.
@@ -152,6 +157,7 @@ fn start(source: &Source, settings: Settings) -> Result<(), AnyError> {
     let _pidfile = PidFile::write(&settings.pidfile)?;
     let acceptor = settings.tls.as_ref().map(tls::acceptor).transpose()?;
     let sockets = open_all(&settings)?;
+    corten_sys::memory::bound_arenas(ARENAS);
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
@@ -167,7 +173,9 @@ fn start(source: &Source, settings: Settings) -> Result<(), AnyError> {
 
 /// The process of another `dockerd` in this network namespace, if the bridge is there.
 fn real_dockerd(bridge: &str) -> Option<u32> {
-    if !Path::new("/sys/class/net").join(bridge).exists() {
+    // Not from /sys: that shows the namespace in which it was mounted.
+    let devices = std::fs::read_to_string("/proc/self/net/dev").ok()?;
+    if !devices.lines().any(|line| line.split_once(':').is_some_and(|(name, _)| name.trim() == bridge)) {
         return None;
     }
     let namespace = std::fs::read_link("/proc/self/ns/net").ok()?;
@@ -211,6 +219,7 @@ async fn serve(
         to_remove.extend(bound.remove);
         accepting.spawn(accept(listener, acceptor.clone(), server.clone()));
     }
+    accepting.spawn(trim(server.clone()));
     notify::notify(notify::READY);
     tracing::info!("daemon has completed initialization");
     // What restart policies want to run starts while requests are answered already.
@@ -239,6 +248,20 @@ async fn serve(
     }
     let _ = tokio::time::timeout(DRAIN, server.drained()).await;
     Ok(())
+}
+
+/// Gives memory back to the kernel when there has been work since the last time.
+async fn trim(server: Arc<Server>) {
+    let mut seen = server.requests();
+    loop {
+        tokio::time::sleep(TRIM).await;
+        let now = server.requests();
+        if now != seen {
+            seen = now;
+            // A thread of its own: it holds the allocator's locks for a moment.
+            let _ = tokio::task::spawn_blocking(corten_sys::memory::trim).await;
+        }
+    }
 }
 
 async fn insisted([terminate, interrupt]: &mut [Signal; 2]) {

@@ -21,6 +21,7 @@ pub struct Server {
     router: Router,
     origins: Origins,
     panics: AtomicU64,
+    requests: AtomicU64,
     running: AtomicU64,
     /// Told whenever the last running handler ends.
     idle: Notify,
@@ -46,6 +47,7 @@ impl Server {
             router: routes::all(),
             origins,
             panics: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             running: AtomicU64::new(0),
             idle: Notify::new(),
         }
@@ -59,6 +61,11 @@ impl Server {
     /// How many handlers have panicked.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
+    }
+
+    /// How many requests have come.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Resolves when no handler of the running-on kind is at work.
@@ -80,6 +87,7 @@ impl Answers for Server {
         check_host: bool,
         began: impl FnOnce(Fate) + Send,
     ) -> Response {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let (parts, body) = request.into_parts();
         // A client that asks before it sends need not be read from.
         let drains = !parts.headers.contains_key(EXPECT);
