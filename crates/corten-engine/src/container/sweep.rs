@@ -1,7 +1,7 @@
 //! What nobody owns is removed: at the daemon's start and each minute.
 //!
 //! A container's objects carry its id as their name. Here: folders in both roots, snapshots, cgroups. Networks sweep
-//! theirs with the ids of the containers that run.
+//! theirs by their own records.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,6 +23,7 @@ impl Containers {
             loop {
                 let Some(shared) = shared.upgrade() else { return };
                 candidates = sweep(&shared, &candidates).await;
+                shared.networks.sweep();
                 drop(shared);
                 tokio::time::sleep(EACH).await;
             }

@@ -26,7 +26,7 @@ impl Networks {
             return Err(NetworkError::refused(ErrorKind::Conflict, text));
         }
         let driver = check_driver(&request)?;
-        let request = self.from_template(request)?;
+        let request = self.with_template(request)?;
         let id = NetworkId::random().as_str().to_owned();
         let reachable = self.host.reachable(&self.bridges())?;
         let record = {
@@ -83,7 +83,7 @@ impl Networks {
     }
 
     /// A request that names a template takes the template's settings.
-    fn from_template(&self, mut request: NetworkCreate) -> Result<NetworkCreate, NetworkError> {
+    fn with_template(&self, mut request: NetworkCreate) -> Result<NetworkCreate, NetworkError> {
         let Some(name) =
             request.config_from.as_ref().map(|from| from.network.clone()).filter(|n| !n.is_empty())
         else {

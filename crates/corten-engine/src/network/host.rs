@@ -150,9 +150,8 @@ impl Host {
     /// Keeps the firewall's table as it should be, for as long as this is awaited.
     pub(super) async fn guard_rules(&self) {
         let Some(firewall) = &self.firewall else { return };
-        if let Err(error) = firewall.guard().await {
-            tracing::error!(%error, "our firewall table is not watched");
-        }
+        let Err(error) = firewall.guard().await;
+        tracing::error!(%error, "our firewall table is not watched");
     }
 
     /// Takes the firewall's table away.

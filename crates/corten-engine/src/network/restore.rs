@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use corten_net::firewall::Rules;
@@ -109,27 +109,32 @@ impl Networks {
         Ok(running)
     }
 
-    /// Removes what no sandbox of ours owns: bound namespaces and devices.
+    /// Removes what no sandbox of ours owns: bound namespaces and devices. To be called again and again.
+    ///
+    /// A sandbox that is being made or taken back has a record for as long as anything of it exists; so the records are
+    /// read after the objects, never before.
     pub fn sweep(&self) {
-        let known: HashSet<String> = self.state.lock().sandboxes.keys().cloned().collect();
-        let folder = self.paths.netns("");
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let of_host =
-                name == "default" && self.state.lock().sandboxes.values().any(|r| r.stack.is_none());
-            // One that is being made just now has a record already.
-            let in_work = matches!(self.runtime.get(SANDBOX, &name), Ok(Some(_)));
-            if known.contains(&name) || of_host || in_work {
+        let entries = std::fs::read_dir(self.paths.netns("")).into_iter().flatten().flatten();
+        let bound: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let remembered = match read(&self.runtime) {
+            Ok(remembered) => remembered,
+            Err(error) => {
+                tracing::warn!(%error, "nothing is swept");
+                return;
+            }
+        };
+        let of_host = remembered.values().any(|record| record.host);
+        for name in bound {
+            if remembered.contains_key(&name) || (name == "default" && of_host) {
                 continue;
             }
             tracing::info!(sandbox = name, "removing a network namespace that no container owns");
-            if let Err(error) = Namespace::unbind(&entry.path()) {
+            if let Err(error) = Namespace::unbind(&self.paths.netns(&name)) {
                 tracing::warn!(sandbox = name, %error, "network namespace not removed");
             }
         }
-        let keep = |container: &str| {
-            known.contains(container) || matches!(self.runtime.get(SANDBOX, container), Ok(Some(_)))
-        };
+        // What cannot be read may be somebody's.
+        let keep = |container: &str| !matches!(self.runtime.get(SANDBOX, container), Ok(None));
         if let Err(error) = self.host.remove_devices(keep) {
             tracing::warn!(%error, "devices not swept");
         }
