@@ -73,7 +73,7 @@ impl Images {
                 summary.shared_size = signed(size);
             }
         }
-        summaries.sort_by(|a, b| b.created.cmp(&a.created));
+        summaries.sort_by_key(|summary| std::cmp::Reverse(summary.created));
         Ok(summaries)
     }
 
