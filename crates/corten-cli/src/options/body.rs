@@ -1,5 +1,6 @@
 //! The request that creates a container, from the flags.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -207,8 +208,9 @@ fn host_config(m: &Matches) -> Result<Map<String, Value>, String> {
     if m.changed("annotation") {
         set("Annotations", pairs(m.list("annotation")).into());
     }
-    set("CapAdd", list(m, "cap-add"));
-    set("CapDrop", list(m, "cap-drop"));
+    let (add, drop) = capabilities(m.list("cap-add"), m.list("cap-drop"));
+    set("CapAdd", or_null(add));
+    set("CapDrop", or_null(drop));
     set("CgroupnsMode", m.text("cgroupns").into());
     set("Dns", m.texts("dns").into());
     set("DnsOptions", m.texts("dns-option").into());
@@ -259,6 +261,24 @@ fn host_config(m: &Matches) -> Result<Map<String, Value>, String> {
     }
     resources(m, &mut host)?;
     Ok(host)
+}
+
+/// Capabilities to give and to take, by their full names; `ALL` stands for every other, and giving beats taking.
+fn capabilities<'a>(
+    add: impl Iterator<Item = &'a str>,
+    drop: impl Iterator<Item = &'a str>,
+) -> (Vec<String>, Vec<String>) {
+    fn names<'a>(given: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+        let full = |name: &str| {
+            let name = name.trim().to_ascii_uppercase();
+            if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+        };
+        let names: BTreeSet<String> = given.map(full).collect();
+        if names.contains("ALL") { BTreeSet::from(["ALL".to_owned()]) } else { names }
+    }
+    let (add, drop) = (names(add), names(drop));
+    let drop = drop.difference(&add).cloned().collect();
+    (add.into_iter().collect(), drop)
 }
 
 fn extra_hosts(m: &Matches) -> Result<Vec<String>, String> {
@@ -345,7 +365,12 @@ fn resources(m: &Matches, host: &mut Map<String, Value>) -> Result<(), String> {
     set("MemorySwappiness", swappiness.into());
     set("OomKillDisable", m.on("oom-kill-disable").into());
     set("PidsLimit", int("pids-limit"));
-    set("Ulimits", all("ulimit", &devices::ulimit)?.into());
+    // The last of a name counts, as with every map.
+    let limits: BTreeMap<String, Value> = all("ulimit", &devices::ulimit)?
+        .into_iter()
+        .map(|limit| (limit["Name"].as_str().unwrap_or_default().to_owned(), limit))
+        .collect();
+    set("Ulimits", limits.into_values().collect::<Vec<_>>().into());
     set("CpuCount", int("cpu-count"));
     set("CpuPercent", int("cpu-percent"));
     set("IOMaximumIOps", int("io-maxiops"));
@@ -395,6 +420,16 @@ mod tests {
         assert_eq!(host["Init"], true);
         assert_eq!(host["ExtraHosts"], json!(["a:1.2.3.4"]));
         assert_eq!(body["NetworkingConfig"]["EndpointsConfig"]["net"]["Aliases"], json!(["a"]));
+    }
+
+    #[test]
+    fn capabilities_have_their_full_names() {
+        let given = |add: &[&'static str], drop: &[&'static str]| {
+            capabilities(add.to_vec().into_iter(), drop.to_vec().into_iter())
+        };
+        let (add, drop) = given(&["net_admin", "CAP_SYS_TIME"], &["all", "chown"]);
+        assert_eq!((add.join(" "), drop.join(" ")), ("CAP_NET_ADMIN CAP_SYS_TIME".into(), "ALL".into()));
+        assert_eq!(given(&["CHOWN"], &["CHOWN", "KILL"]).1, ["CAP_KILL"]);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 enum Bare {
     /// Take the value from this process's environment; without one there, leave the name out.
     FromEnvironment,
-    /// Keep the name.
-    Keep,
+    /// Leave the name out.
+    Skip,
 }
 
 /// Environment variables: files first, then flags.
@@ -40,7 +40,7 @@ pub fn key_values<'a>(
 ) -> Result<Vec<String>, String> {
     let mut out = Vec::new();
     for file in files {
-        out.extend(read(file, Bare::Keep)?);
+        out.extend(read(file, Bare::Skip)?);
     }
     out.extend(flags.map(str::to_owned));
     Ok(out)
@@ -91,7 +91,7 @@ fn lines(path: &str, text: &[u8], bare: Bare) -> Result<Vec<String>, String> {
         }
         match (value, bare) {
             (Some(value), _) => out.push(format!("{name}={value}")),
-            (None, Bare::Keep) => out.push(name.to_owned()),
+            (None, Bare::Skip) => {}
             (None, Bare::FromEnvironment) => {
                 if let Ok(value) = std::env::var(name) {
                     out.push(format!("{name}={value}"));
@@ -110,13 +110,13 @@ mod tests {
     fn files_are_read_line_by_line() {
         let text = b"\xef\xbb\xbf# comment\nA=1\r\n  B=two words \n\nNOT_SET_ANYWHERE_1\n";
         assert_eq!(lines("f", text, Bare::FromEnvironment).unwrap(), ["A=1", "B=two words "]);
-        assert_eq!(lines("f", b"x\n", Bare::Keep).unwrap(), ["x"]);
+        assert_eq!(lines("f", b"x\ny=1\n", Bare::Skip).unwrap(), ["y=1"]);
         assert_eq!(
-            lines("f", b"a b=c", Bare::Keep).unwrap_err(),
+            lines("f", b"a b=c", Bare::Skip).unwrap_err(),
             "invalid env file (f): variable 'a b' contains whitespaces"
         );
         assert_eq!(
-            lines("f", b"=c", Bare::Keep).unwrap_err(),
+            lines("f", b"=c", Bare::Skip).unwrap_err(),
             "invalid env file (f): no variable name on line '=c'"
         );
     }

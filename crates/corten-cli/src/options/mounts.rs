@@ -116,6 +116,8 @@ fn read(spec: &str, here: &Path) -> Result<Value, String> {
     if driver.is_some() || !driver_options.is_empty() {
         let name = driver.unwrap_or_default();
         volume.insert("DriverConfig".into(), json!({ "Name": name, "Options": driver_options }));
+    } else if !volume.is_empty() {
+        volume.insert("DriverConfig".into(), json!({}));
     }
     if kind.is_empty() {
         return Err("type is required".to_owned());

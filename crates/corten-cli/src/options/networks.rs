@@ -75,21 +75,20 @@ pub fn networks(m: &Matches) -> Result<(String, Map<String, Value>), String> {
     if all.is_empty() {
         all.push(Attachment { target: "default".to_owned(), ..Attachment::default() });
     }
-    let several = all.len() > 1;
     // The flags beside --network belong to the first one.
     let first = &mut all[0];
     let conflict = |flag: &str, what: &str| {
         Err(format!("conflicting options: cannot specify both --{flag} and per-network {what}"))
     };
     let texts = |flag: &str| -> Vec<String> { m.texts(flag) };
-    for (flag, what, given) in
-        [("network-alias", "alias", texts("network-alias")), ("link", "links", texts("link"))]
-    {
-        let place = if flag == "link" { &mut first.links } else { &mut first.aliases };
-        if !given.is_empty() && !place.is_empty() {
-            return conflict(flag, what);
-        }
-        place.extend(given);
+    let aliases = texts("network-alias");
+    if !aliases.is_empty() && !first.aliases.is_empty() {
+        return conflict("network-alias", "alias");
+    }
+    first.aliases.extend(aliases);
+    // Elsewhere links belong to the host's side alone.
+    if user_defined(&first.target) {
+        first.links.extend(texts("link"));
     }
     first.link_local.extend(texts("link-local-ip"));
     for (flag, what) in [("ip", "IPv4 address"), ("ip6", "IPv6 address"), ("mac-address", "MAC address")] {
@@ -104,10 +103,9 @@ pub fn networks(m: &Matches) -> Result<(String, Map<String, Value>), String> {
         }
         *place = if flag == "mac-address" { mac(value.trim())? } else { value.to_owned() };
     }
-    let plain = all.iter().any(|network| {
-        !user_defined(&network.target) && network.target != "default" && network.target != "bridge"
-    });
-    if several && plain {
+    let plain = all.iter().any(|network| !user_defined(&network.target));
+    let own = all.iter().any(|network| user_defined(&network.target));
+    if own && plain {
         return Err(
             "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
                 .to_owned(),
