@@ -26,7 +26,7 @@ static FLAGS: &[Flag] = &[
 pub static LOGIN: Command = Command {
     usage: "[OPTIONS] [SERVER]",
     usage_also: None,
-    about: "Authenticate to a registry",
+    about: "Authenticate to a registry\n\nWithout a SERVER it is Docker Hub.",
     spellings: &[],
     flags: &[FLAGS],
     arity: Arity::AtMost(1),
@@ -37,7 +37,7 @@ pub static LOGIN: Command = Command {
 /// `logout`
 pub static LOGOUT: Command = Command {
     usage: "[SERVER]",
-    about: "Log out from a registry",
+    about: "Log out from a registry\n\nWithout a SERVER it is Docker Hub.",
     flags: &[],
     run: |session, m| Box::pin(logout(session, m)),
     ..LOGIN

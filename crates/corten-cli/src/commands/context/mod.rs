@@ -34,11 +34,28 @@ static INSPECT_FLAGS: &[Flag] =
     &[flag("format", Kind::Text, "How to print: 'json' or a Go TEMPLATE").short('f')];
 static RM_FLAGS: &[Flag] = &[switch("force", "Remove the one in use too").short('f')];
 
+/// What `--docker` takes, for both helps.
+macro_rules! about {
+    ($what:literal) => {
+        concat!(
+            $what,
+            "\n\nWhat --docker takes, as key=value separated by commas:\n\n",
+            "  host              the daemon's address (unix://, tcp://, ssh://)\n",
+            "  ca                trust only certificates of this authority\n",
+            "  cert              certificate of this client\n",
+            "  key               key of this client\n",
+            "  skip-tls-verify   do not check who answers"
+        )
+    };
+}
+const CREATE_ABOUT: &str = about!("Create a context");
+const UPDATE_ABOUT: &str = about!("Update a context");
+
 /// `context create`
 pub static CREATE: Command = Command {
     usage: "[OPTIONS] CONTEXT",
     usage_also: None,
-    about: "Create a context",
+    about: CREATE_ABOUT,
     spellings: &[],
     flags: &[CREATE_FLAGS],
     arity: Arity::Exactly(1),
@@ -48,7 +65,7 @@ pub static CREATE: Command = Command {
 
 /// `context update`
 pub static UPDATE: Command = Command {
-    about: "Update a context",
+    about: UPDATE_ABOUT,
     flags: &[UPDATE_FLAGS],
     run: |session, m| Box::pin(async move { update(session, m) }),
     ..CREATE
