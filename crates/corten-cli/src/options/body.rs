@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn capabilities_have_their_full_names() {
         let given = |add: &[&'static str], drop: &[&'static str]| {
-            capabilities(add.to_vec().into_iter(), drop.to_vec().into_iter())
+            capabilities(add.iter().copied(), drop.iter().copied())
         };
         let (add, drop) = given(&["net_admin", "CAP_SYS_TIME"], &["all", "chown"]);
         assert_eq!((add.join(" "), drop.join(" ")), ("CAP_NET_ADMIN CAP_SYS_TIME".into(), "ALL".into()));
