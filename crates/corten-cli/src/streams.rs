@@ -143,33 +143,44 @@ pub async fn follow_size(session: &Session, path: &str) {
     }
 }
 
-/// Passes the signals this program receives on to a container, for as long as the future lives.
-pub async fn proxy_signals(session: &Session, container: &str) {
-    let kinds = [
-        (SignalKind::hangup(), "HUP"),
-        (SignalKind::interrupt(), "INT"),
-        (SignalKind::quit(), "QUIT"),
-        (SignalKind::terminate(), "TERM"),
-        (SignalKind::user_defined1(), "USR1"),
-        (SignalKind::user_defined2(), "USR2"),
-        (SignalKind::alarm(), "ALRM"),
-    ];
-    let (sender, mut received) = tokio::sync::mpsc::channel(16);
-    for (kind, name) in kinds {
-        let Ok(mut stream) = signal(kind) else { continue };
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            while stream.recv().await.is_some() {
-                if sender.send(name).await.is_err() {
-                    return;
+/// The signals this program receives, caught from the moment this is made: before the container can say anything that
+/// somebody answers with a signal.
+pub struct Signals(tokio::sync::mpsc::Receiver<&'static str>);
+
+impl Signals {
+    /// Catches the signals that are passed on.
+    pub fn catch() -> Self {
+        let kinds = [
+            (SignalKind::hangup(), "HUP"),
+            (SignalKind::interrupt(), "INT"),
+            (SignalKind::quit(), "QUIT"),
+            (SignalKind::terminate(), "TERM"),
+            (SignalKind::user_defined1(), "USR1"),
+            (SignalKind::user_defined2(), "USR2"),
+            (SignalKind::alarm(), "ALRM"),
+        ];
+        let (sender, received) = tokio::sync::mpsc::channel(16);
+        for (kind, name) in kinds {
+            let Ok(mut stream) = signal(kind) else { continue };
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                while stream.recv().await.is_some() {
+                    if sender.send(name).await.is_err() {
+                        return;
+                    }
                 }
-            }
-        });
+            });
+        }
+        Self(received)
     }
-    while let Some(name) = received.recv().await {
-        if let Ok(client) = session.client() {
-            let path = format!("/containers/{}/kill", encode_component(container));
-            let _ = client.done(Request::post(path).query("signal", name)).await;
+
+    /// Passes them on to a container, for as long as the future lives.
+    pub async fn pass_on(mut self, session: &Session, container: &str) {
+        while let Some(name) = self.0.recv().await {
+            if let Ok(client) = session.client() {
+                let path = format!("/containers/{}/kill", encode_component(container));
+                let _ = client.done(Request::post(path).query("signal", name)).await;
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::error::{Failure, Outcome};
 use crate::flag::{Flag, Kind, flag, switch};
 use crate::parse::{Matches, Order};
 use crate::session::Session;
-use crate::streams::{self, Carried, Ended};
+use crate::streams::{self, Carried, Ended, Signals};
 
 static FLAGS: &[Flag] = &[
     flag("detach-keys", Kind::Text, "Keys that leave the container without stopping it"),
@@ -59,9 +59,9 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
         .query("stdout", "1")
         .query("stderr", "1")
         .query_some("detachKeys", Some(keys).filter(|keys| !keys.is_empty()));
+    let signals = (m.on("sig-proxy") && !carried.tty).then(Signals::catch);
     let hijacked = client.hijack(attach).await?;
-    let proxy = m.on("sig-proxy") && !carried.tty;
-    match carried_with_signals(session, id, hijacked, &carried, proxy).await? {
+    match carried_with_signals(session, id, hijacked, &carried, signals).await? {
         Ended::Detached => Err(Failure::new("read escape sequence")),
         Ended::Output => exit_status(exit.json::<Exit>().await?),
     }

@@ -12,7 +12,7 @@ use crate::options::{CREATE, CreateRequest, RUN_ONLY};
 use crate::output;
 use crate::parse::{Matches, Order};
 use crate::session::Session;
-use crate::streams::{self, Carried, Ended};
+use crate::streams::{self, Carried, Ended, Signals};
 
 /// The command.
 pub static RUN: Command = Command {
@@ -74,6 +74,7 @@ async fn started(session: &Session, m: &Matches, request: &CreateRequest, id: &s
         .query_if("stderr", stderr)
         .query_some("detachKeys", Some(detach_keys).filter(|keys| !keys.is_empty()));
     let removed = m.on("rm");
+    let signals = (m.on("sig-proxy") && !carried.tty).then(Signals::catch);
     let hijacked = client.hijack(attach).await?;
     let exit = exit_of(session, id, removed).await?;
     if let Err(error) = start().await {
@@ -83,8 +84,7 @@ async fn started(session: &Session, m: &Matches, request: &CreateRequest, id: &s
         }
         return Err(start_failure(session, error.into()));
     }
-    let proxy = m.on("sig-proxy") && !carried.tty;
-    let ended = carried_with_signals(session, id, hijacked, &carried, proxy).await?;
+    let ended = carried_with_signals(session, id, hijacked, &carried, signals).await?;
     if ended == Ended::Detached {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use crate::flag::{Flag, Kind, flag, switch};
 use crate::output;
 use crate::parse::{Matches, Order};
 use crate::session::Session;
-use crate::streams::{self, Carried, Ended};
+use crate::streams::{self, Carried, Ended, Signals};
 
 static FLAGS: &[Flag] = &[
     switch("attach", "Attach STDOUT and STDERR and pass signals on").short('a'),
@@ -119,6 +119,7 @@ async fn attached(session: &Session, m: &Matches) -> Outcome {
         .query("stdout", "1")
         .query("stderr", "1")
         .query_some("detachKeys", Some(keys).filter(|keys| !keys.is_empty()));
+    let signals = (!carried.tty).then(Signals::catch);
     let hijacked = client.hijack(attach).await?;
     let exit = exit_of(session, id, found.host_config.auto_remove).await?;
     if let Err(error) = client.done(Request::post(container(id, "/start"))).await {
@@ -127,7 +128,7 @@ async fn attached(session: &Session, m: &Matches) -> Outcome {
         }
         return Err(error.into());
     }
-    let ended = carried_with_signals(session, id, hijacked, &carried, !carried.tty).await?;
+    let ended = carried_with_signals(session, id, hijacked, &carried, signals).await?;
     if ended == Ended::Detached {
         return Ok(());
     }
@@ -140,7 +141,7 @@ pub async fn carried_with_signals(
     id: &str,
     hijacked: corten_client::Hijacked,
     carried: &Carried,
-    proxy: bool,
+    signals: Option<Signals>,
 ) -> Outcome<Ended> {
     let resize = container(id, "/resize");
     tokio::select! {
@@ -152,8 +153,8 @@ pub async fn carried_with_signals(
             std::future::pending::<()>().await;
         } => Ok(Ended::Output),
         () = async {
-            if proxy {
-                streams::proxy_signals(session, id).await;
+            if let Some(signals) = signals {
+                signals.pass_on(session, id).await;
             }
             std::future::pending::<()>().await;
         } => Ok(Ended::Output),
