@@ -24,6 +24,9 @@ pub(super) struct Settings {
     pub(super) spool_dir: PathBuf,
 }
 
+/// Our ends of a process's pipes: its input, and its outputs.
+type OurEnds = (Option<OwnedFd>, Vec<(OwnedFd, Stream)>);
+
 /// A new process and our ends of its streams.
 pub(super) struct Launched {
     pub(super) pid: i32,
@@ -169,7 +172,7 @@ fn stdio(
     tty: bool,
     size: Option<protocol::Size>,
     wanted: Wanted,
-) -> Result<(Stdio, Option<(Option<OwnedFd>, Vec<(OwnedFd, Stream)>)>), Failure> {
+) -> Result<(Stdio, Option<OurEnds>), Failure> {
     if tty {
         return Ok((Stdio::Terminal { size: size.map(|s| (s.width, s.height)) }, None));
     }
@@ -181,7 +184,7 @@ fn launched(
     pid: i32,
     pidfd: OwnedFd,
     console: Option<OwnedFd>,
-    pipes: Option<(Option<OwnedFd>, Vec<(OwnedFd, Stream)>)>,
+    pipes: Option<OurEnds>,
 ) -> Result<Launched, Failure> {
     let (input, outputs) = match (&console, pipes) {
         (Some(master), _) => {

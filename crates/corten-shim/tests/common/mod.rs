@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use corten_runtime::cgroup::CgroupError;
 use corten_shim::protocol::{
     self, Attach, Body, Create, Event, Exec, Exit, ExitRecord, FromShim, LogConfig, Reply, Request, Size,
-    Status, Streams, Target, ToShim, files, wire,
+    Status, Streams, ToShim, files, wire,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -319,8 +319,4 @@ pub fn demultiplex(mut bytes: &[u8]) -> (String, String) {
 
 pub fn type_in(stream: &mut UnixStream, text: &str) {
     stream.write_all(text.as_bytes()).unwrap();
-}
-
-pub fn exec_target(id: &str) -> Target {
-    Target::Exec(id.into())
 }
