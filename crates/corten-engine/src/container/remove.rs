@@ -94,6 +94,7 @@ impl Owner {
         }
         let _ = std::fs::remove_dir_all(self.shared.paths.container(&id));
         let _ = std::fs::remove_dir_all(self.shared.paths.container_exec(&id));
+        super::start::delete_cgroup(&super::start::cgroup_path(&self.shared, &self.view.record));
         let anonymous = self.view.record.anonymous_volumes.clone();
         self.shared.volumes.release(&id, if volumes { &anonymous } else { &[] }).await;
         {

@@ -210,8 +210,9 @@ impl Owner {
         let at = Timestamp::from_nanosecond(i128::from(exit.at)).ok();
         let known = self.view.live.last.started_at;
         self.live().last.started_at = known.or(at);
-        // A restart by policy is the daemon's start's business, not an ordinary one's.
         self.exited(exit).await;
+        // Its policy is applied once everything is restored, by `start_with_daemon`.
+        self.restart_at = None;
     }
 
     async fn never_started(&mut self) {
@@ -234,6 +235,9 @@ impl Owner {
             live.last.exit_code,
         );
         if !(idle && wanted) {
+            if live.state == State::Restarting {
+                self.give_up_restart().await;
+            }
             return;
         }
         self.restart_at = None;

@@ -15,6 +15,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use corten_runtime::spec::Device;
 use corten_sys::path::Root;
@@ -72,7 +73,7 @@ impl Owner {
     pub(super) async fn start(&mut self) -> Result<(), ContainerError> {
         admit(self.id(), &self.view.live.state, Request::Start)?;
         self.restart_at = None;
-        self.restart_delay = std::time::Duration::ZERO;
+        self.restart_delay = Duration::ZERO;
         let live = self.live();
         live.restart_count = 0;
         live.stopped_by_user = false;
@@ -279,13 +280,29 @@ impl Owner {
     }
 }
 
-/// Removes an empty cgroup; the sweeper tries again where the kernel is not done yet.
+/// How often, and how long apart, the removal of a cgroup is tried again while the kernel ends what was killed.
+const CGROUP_ATTEMPTS: u32 = 20;
+const CGROUP_PAUSE: Duration = Duration::from_millis(50);
+
+/// Removes a cgroup whose processes have ended or were killed; goes on beside the caller where the kernel is not done
+/// with them. What still stays is the sweeper's.
 pub(super) fn delete_cgroup(path: &str) {
-    if let Ok(cgroup) = corten_runtime::cgroup::Cgroup::open(path)
-        && let Err(error) = cgroup.delete()
-    {
-        tracing::debug!(cgroup = path, %error, "cgroup not removed yet");
+    let Ok(cgroup) = corten_runtime::cgroup::Cgroup::open(path) else { return };
+    if cgroup.delete().is_ok() {
+        return;
     }
+    let path = path.to_owned();
+    tokio::spawn(async move {
+        for _ in 0..CGROUP_ATTEMPTS {
+            // A container that has no init any more has nothing that may live.
+            let _ = cgroup.kill_all();
+            if cgroup.delete().is_ok() {
+                return;
+            }
+            tokio::time::sleep(CGROUP_PAUSE).await;
+        }
+        tracing::debug!(cgroup = path, "cgroup not removed yet");
+    });
 }
 
 /// The cgroup of a container: its parent's path and its id.

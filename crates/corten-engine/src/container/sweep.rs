@@ -15,51 +15,45 @@ use super::{Containers, Shared};
 const EACH: Duration = Duration::from_secs(60);
 
 impl Containers {
-    /// Starts sweeping: now, and each minute.
+    /// Starts sweeping: at once what is there now, when nothing can be under creation, and then each minute. Call it
+    /// after the containers are restored and before requests are taken.
     pub fn start_sweeper(&self) {
-        let shared = Arc::downgrade(&self.shared);
+        let mut orphans = look(&self.shared);
+        let weak = Arc::downgrade(&self.shared);
         tokio::spawn(async move {
-            let mut candidates = BTreeSet::new();
-            loop {
-                let Some(shared) = shared.upgrade() else { return };
-                candidates = sweep(&shared, &candidates).await;
-                shared.networks.sweep();
+            let mut before = orphans.clone();
+            while let Some(shared) = weak.upgrade() {
+                for id in orphans.intersection(&before) {
+                    remove(&shared, id).await;
+                }
+                before = look(&shared);
                 drop(shared);
                 tokio::time::sleep(EACH).await;
+                let Some(shared) = weak.upgrade() else { return };
+                orphans = look(&shared);
             }
         });
     }
 }
 
-/// Removes what had no owner at the look before and has none now; gives what has none now. Two looks, because a create
-/// makes its snapshot and its folder before its record.
-async fn sweep(shared: &Shared, before: &BTreeSet<String>) -> BTreeSet<String> {
+/// Ids that nobody owns but for which something is there. While the daemon serves, what has no owner at one look may
+/// be under creation (a snapshot and a folder are made before their record); at two looks in a row it is not.
+fn look(shared: &Shared) -> BTreeSet<String> {
     let mut ids: BTreeSet<String> = shared.store.snapshots().keys().into_iter().collect();
     for folder in [shared.paths.data_root.join("containers"), shared.paths.exec_root.join("containers")] {
         ids.extend(names(&folder));
     }
     ids.extend(cgroups(&shared.config.cgroup_parent));
     ids.retain(|id| id.parse::<corten_types::ContainerId>().is_ok());
-    {
-        let registry = shared.registry.read();
-        ids.retain(|id| {
-            !registry.by_id.contains_key(id) && !registry.names.values().any(|owner| owner == id)
-        });
-    }
-    for id in ids.intersection(before) {
-        remove(shared, id).await;
-    }
+    let registry = shared.registry.read();
+    ids.retain(|id| !registry.by_id.contains_key(id) && !registry.names.values().any(|owner| owner == id));
     ids
 }
 
 async fn remove(shared: &Shared, id: &str) {
     tracing::info!(container = id, "removing what no container owns");
     shared.networks.detach(id).await;
-    let cgroup = format!("{}/{id}", shared.config.cgroup_parent);
-    if let Ok(cgroup) = corten_runtime::cgroup::Cgroup::open(&cgroup) {
-        let _ = cgroup.kill_all();
-        let _ = cgroup.delete();
-    }
+    super::start::delete_cgroup(&format!("{}/{id}", shared.config.cgroup_parent));
     let _ = fs::remove_dir_all(shared.paths.container_exec(id));
     let _ = fs::remove_dir_all(shared.paths.container(id));
     if let Err(error) = shared.store.snapshots().remove(id).await {
