@@ -45,6 +45,17 @@ impl InitFailure {
         Self { message: format!("{operation}: {}", go_text(source)), errno, program: None }
     }
 
+    /// The exit code that Docker records when this kept a container's process from running: what was missing, on the
+    /// way to the program or the program itself, is 127; what was forbidden 126; anything else 128.
+    pub fn exit_code(&self) -> i32 {
+        match (self.program, self.errno) {
+            (Some(failure), _) => failure.exit_code(),
+            (None, libc::ENOENT | libc::ENOTDIR) => 127,
+            (None, libc::EACCES | libc::EISDIR) => 126,
+            (None, _) => 128,
+        }
+    }
+
     /// A request that cannot be met.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self { message: message.into(), errno: 0, program: None }
@@ -109,7 +120,7 @@ impl CreateError {
     /// The exit code that Docker records for a container that could not be created.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Init(InitFailure { program: Some(failure), .. }) => failure.exit_code(),
+            Self::Init(failure) => failure.exit_code(),
             _ => 128,
         }
     }
@@ -118,7 +129,9 @@ impl CreateError {
 impl Kind for CreateError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Spec(_) | Self::Init(InitFailure { program: Some(_), .. }) => ErrorKind::InvalidArgument,
+            Self::Spec(_) => ErrorKind::InvalidArgument,
+            // What lies in the way is of the caller's making; everything else is ours.
+            Self::Init(failure) if failure.exit_code() != 128 => ErrorKind::InvalidArgument,
             _ => ErrorKind::Internal,
         }
     }
@@ -177,7 +190,7 @@ impl ExecError {
     /// The exit code that Docker records for an exec that could not be started.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Init(InitFailure { program: Some(failure), .. }) => failure.exit_code(),
+            Self::Init(failure) => failure.exit_code(),
             _ => 128,
         }
     }
@@ -186,9 +199,32 @@ impl ExecError {
 impl Kind for ExecError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Spec(_) | Self::Init(InitFailure { program: Some(_), .. }) => ErrorKind::InvalidArgument,
+            Self::Spec(_) => ErrorKind::InvalidArgument,
+            // What lies in the way is of the caller's making; everything else is ours.
+            Self::Init(failure) if failure.exit_code() != 128 => ErrorKind::InvalidArgument,
             Self::Stopped => ErrorKind::Conflict,
             _ => ErrorKind::Internal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_have_docker_s_exit_codes() {
+        let code = |errno| InitFailure::system("chdir", &io::Error::from_raw_os_error(errno)).exit_code();
+        assert_eq!(code(libc::ENOENT), 127);
+        assert_eq!(code(libc::ENOTDIR), 127);
+        assert_eq!(code(libc::EACCES), 126);
+        assert_eq!(code(libc::EINVAL), 128);
+    }
+
+    #[test]
+    fn the_kernel_s_words_are_spelled_as_go_does() {
+        let text = |errno| go_text(&io::Error::from_raw_os_error(errno));
+        assert_eq!(text(libc::ENOENT), "no such file or directory");
+        assert_eq!(text(libc::EROFS), "read-only file system");
     }
 }
