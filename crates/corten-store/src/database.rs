@@ -240,6 +240,9 @@ impl std::task::Wake for Unpark {
 fn prepare(connection: &mut Connection, schema: &[&str]) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
+    // The log stays below a megabyte; SQLite's own 1000 pages are four, which idle daemons would keep on disk.
+    connection.pragma_update(None, "wal_autocheckpoint", 200)?;
+    connection.pragma_update(None, "journal_size_limit", 1 << 20)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     let done: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
