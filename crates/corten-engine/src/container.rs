@@ -150,7 +150,7 @@ impl Containers {
     /// All containers, newest first, as they are now.
     pub fn views(&self) -> Vec<Arc<View>> {
         let mut views: Vec<_> = self.shared.registry.read().by_id.values().map(|c| c.view()).collect();
-        views.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+        views.sort_by_key(|view| std::cmp::Reverse(view.record.created));
         views
     }
 }

@@ -32,7 +32,7 @@ impl Containers {
         let mut pids = Cgroup::open(&cgroup_path(&self.shared, &view.record))?.pids()?;
         pids.sort_unstable();
         let machine = Machine::read();
-        let rows = pids.into_iter().filter_map(|pid| Process::read(pid));
+        let rows = pids.into_iter().filter_map(Process::read);
         let rows =
             rows.map(|process| columns.iter().map(|column| column.kind.show(&process, &machine)).collect());
         Ok(TopResponse {

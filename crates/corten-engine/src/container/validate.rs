@@ -324,7 +324,7 @@ pub fn resources(
             return invalid(format!("invalid device cgroup rule format: '{rule}'"));
         }
     }
-    for request in limits.device_requests.iter().flatten() {
+    if let Some(request) = limits.device_requests.iter().flatten().next() {
         let words: Vec<String> =
             request.capabilities.iter().flatten().map(|list| format!("[{}]", list.join(" "))).collect();
         return invalid(format!(

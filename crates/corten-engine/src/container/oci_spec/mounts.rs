@@ -82,9 +82,9 @@ pub fn plan(
     let own_dev = is_own("/dev");
     let mut mounts = default_mounts(host.shm_size);
     mounts.retain(|mount| {
-        !is_own(&mount.destination)
-            && !(own_dev && mount.destination.starts_with("/dev/"))
-            && !(host.ipc_mode == "none" && mount.destination == "/dev/shm")
+        let replaced = is_own(&mount.destination) || own_dev && mount.destination.starts_with("/dev/");
+        let unwanted = host.ipc_mode == "none" && mount.destination == "/dev/shm";
+        !replaced && !unwanted
     });
     if let Some(path) = init {
         mounts.push(mount(super::INIT_PATH, "bind", path, &["bind", "ro"]));
