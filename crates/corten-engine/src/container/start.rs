@@ -388,6 +388,11 @@ fn joined(shared: &Shared, other: &str, own: &str, what: &str) -> Result<(String
         return Err(ContainerError::Join(format!("cannot join own {what}")));
     }
     let view = container.view();
+    if what == "IPC" && matches!(view.record.host.ipc_mode.as_str(), "private" | "none") {
+        let hint = "non-shareable IPC (hint: use IpcMode:shareable for the donor container)";
+        let text = format!("failed to join IPC namespace: container {}: {hint}", container.id());
+        return Err(ContainerError::Join(text));
+    }
     match &view.live.state {
         State::Running(run) | State::Paused(run) => Ok((container.id().to_owned(), run.pid)),
         State::Restarting => Err(Refusal::Restarting { id: container.id().to_owned() }.into()),
