@@ -76,7 +76,7 @@ pub(crate) struct Shared<'a, H> {
     pub escape: char,
     pub cache: Cache,
     /// Keeps what the build uses from the store's collector.
-    pub lease: Intake,
+    pub lease: Arc<Intake>,
     /// Results by stage.
     pub drafts: Vec<Option<Draft>>,
     /// Images that were brought, by name.
@@ -109,7 +109,7 @@ impl<H: Executor + ImageSource> Builder<'_, H> {
             program: &program,
             escape,
             cache: Cache::new(self.store),
-            lease: self.store.intake(),
+            lease: Arc::new(self.store.intake()),
             drafts: vec![None; program.stages.len()],
             images: std::sync::Mutex::default(),
             total: program.global_args.len() + steps.sum::<usize>(),

@@ -199,7 +199,7 @@ impl<H: Executor + ImageSource> StageBuild<'_, H> {
             return Err(error);
         }
         let layer: Option<NewLayer> = snapshot.commit().await?;
-        self.finish(&before, step, &key, layer).await
+        self.finish(step, &key, layer).await
     }
 }
 

@@ -85,7 +85,7 @@ impl<H: Executor + ImageSource> StageBuild<'_, H> {
             return Err(error);
         }
         let layer = snapshot.commit().await?;
-        self.finish(&before, step, &key, layer).await
+        self.finish(step, &key, layer).await
     }
 
     pub async fn workdir(&mut self, path: &str, line: u32) -> Result<(), BuildError> {
@@ -118,7 +118,7 @@ impl<H: Executor + ImageSource> StageBuild<'_, H> {
             return Err(error);
         }
         let layer = snapshot.commit().await?;
-        self.finish(&before, step, &key, layer).await
+        self.finish(step, &key, layer).await
     }
 }
 

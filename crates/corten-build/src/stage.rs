@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use corten_dockerfile::{Ast, Instruction, Item, Lex};
 use corten_store::oci::RunConfig;
-use corten_store::{IntakeError, Snapshot, Store, Sync};
+use corten_store::{Intake, IntakeError, Snapshot, Store, Sync};
 use corten_types::{ContainerId, Digest};
 
 use crate::args::{BuildArgs, name_of};
@@ -223,7 +223,7 @@ impl<'a, H: Executor + ImageSource> StageBuild<'a, H> {
             return Ok(());
         }
         self.announce_container(ContainerId::random());
-        self.finish(&before, step, &key, None).await
+        self.finish(step, &key, None).await
     }
 
     pub fn announce_container(&mut self, id: ContainerId) {
@@ -258,15 +258,10 @@ impl<'a, H: Executor + ImageSource> StageBuild<'a, H> {
     /// Ends a step that was done, and remembers it.
     pub async fn finish(
         &mut self,
-        before: &Draft,
         step: Step,
         key: &Digest,
         layer: Option<NewLayer>,
     ) -> Result<(), BuildError> {
-        if let Some(layer) = &layer {
-            self.shared.lease.hold_layer(&Digest::chain(before.chain().as_ref(), &layer.diff_id));
-            self.shared.lease.hold(&layer.descriptor.digest);
-        }
         let created = jiff::Timestamp::now().to_string();
         let entry = Entry::new(&created, layer.as_ref());
         self.draft().commit(&created, step.created_by, "", layer);
@@ -277,13 +272,18 @@ impl<'a, H: Executor + ImageSource> StageBuild<'a, H> {
     pub async fn snapshot(&mut self, id: &ContainerId) -> Result<StepSnapshot, BuildError> {
         let chain = self.draft().chain();
         let snapshot = self.store().snapshots().prepare(id.as_str(), chain.as_ref()).await?;
-        Ok(StepSnapshot { store: self.store().clone(), snapshot: Some(snapshot) })
+        Ok(StepSnapshot {
+            store: self.store().clone(),
+            lease: self.shared.lease.clone(),
+            snapshot: Some(snapshot),
+        })
     }
 }
 
 /// The tree that a step writes into; gone when the step is.
 pub(crate) struct StepSnapshot {
     store: Store,
+    lease: Arc<Intake>,
     snapshot: Option<Snapshot>,
 }
 
@@ -296,10 +296,10 @@ impl StepSnapshot {
         }
     }
 
-    /// Makes a layer of what was written, if anything was. Its mounts are gone.
+    /// Makes a layer of what was written, if anything was, and holds it for the build. Its mounts are gone.
     pub async fn commit(mut self) -> Result<Option<NewLayer>, BuildError> {
         let Some(snapshot) = self.snapshot.take() else { return Ok(None) };
-        let store = self.store.clone();
+        let (store, lease) = (self.store.clone(), self.lease.clone());
         let key = snapshot.key().to_owned();
         let made = blocking(move || -> Result<Option<NewLayer>, IntakeError> {
             let empty = std::fs::read_dir(snapshot.upper()).is_ok_and(|mut entries| entries.next().is_none());
@@ -309,7 +309,7 @@ impl StepSnapshot {
             let intake = store.intake();
             let (descriptor, _chain) =
                 intake.commit_snapshot(snapshot.key(), corten_store::oci::media::LAYER)?;
-            intake.commit()?;
+            intake.commit_under(&lease)?;
             Ok(Some(NewLayer { diff_id: descriptor.digest, descriptor }))
         })
         .await;

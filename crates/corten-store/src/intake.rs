@@ -246,6 +246,20 @@ impl Intake {
         });
     }
 
+    /// [`Intake::commit`] for something that no name reaches yet: `lease` holds it from before it is visible, so that
+    /// there is no moment at which the collector could take it.
+    pub fn commit_under(self, lease: &Intake) -> Result<(), IntakeError> {
+        {
+            let staged = self.staged.lock();
+            let mut state = self.shared.state.write();
+            let mut held = state.holds.get(&self.hold).cloned().unwrap_or_default();
+            held.extend(staged.blobs.keys().copied());
+            held.extend(staged.layers.keys().copied());
+            state.holds.entry(lease.hold).or_default().extend(held);
+        }
+        self.commit()
+    }
+
     /// Makes everything visible. Durable when this returns.
     pub fn commit(self) -> Result<(), IntakeError> {
         let shared = self.shared.clone();

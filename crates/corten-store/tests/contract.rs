@@ -235,6 +235,20 @@ async fn the_collector_takes_what_nothing_names() {
 }
 
 #[tokio::test]
+async fn what_is_published_under_a_lease_lives_as_long_as_the_lease() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let lease = store.intake();
+    let intake = store.intake();
+    let blob = intake.bytes("text/plain", b"a step of a build").unwrap();
+    intake.commit_under(&lease).unwrap();
+    assert_eq!(store.collect().await.unwrap(), corten_store::Collected::default());
+    assert!(store.content().contains(&blob.digest));
+    drop(lease);
+    assert_eq!(store.collect().await.unwrap().blobs, [(blob.digest, blob.size)]);
+}
+
+#[tokio::test]
 async fn a_plain_layer_and_its_tree_have_one_digest_and_lives_of_their_own() {
     if !is_root() {
         return;

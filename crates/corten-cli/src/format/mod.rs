@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::error::{Failure, Outcome};
-use crate::template::{self, Keys, Mode, Row, Value};
+use crate::template::{self, Mode, Row, Value};
 
 /// A field's value, or how to come by it.
 enum Cell {
@@ -74,6 +74,34 @@ impl Row for Record {
     }
 }
 
+/// The first line of a table: each field is its title, and a label's title is the last word of its key.
+struct Head(Titles);
+
+impl Row for Head {
+    fn field(&self, name: &str, arguments: &[Value]) -> Option<Value> {
+        match (name, arguments) {
+            ("Label", [Value::Text(key)]) => {
+                let last = key.rsplit('.').next().unwrap_or_default();
+                Some(last.replace(['-', '_'], " ").into())
+            }
+            _ => Some(
+                self.0
+                    .iter()
+                    .find(|(field, _)| *field == name)
+                    .map_or(Value::Nil, |(_, title)| (*title).into()),
+            ),
+        }
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|(field, _)| *field).collect()
+    }
+
+    fn type_name(&self) -> &'static str {
+        "Head"
+    }
+}
+
 /// A table's columns: the field and its title.
 pub type Titles = &'static [(&'static str, &'static str)];
 
@@ -103,10 +131,9 @@ pub fn render(format: &str, titles: Titles, rows: Vec<Record>) -> Outcome<String
     let template = template::parse(&text).map_err(wrong)?;
     let mut out = String::new();
     if is_table(format) {
-        let titles = titles.iter().map(|(field, title)| ((*field).to_owned(), Value::from(*title))).collect();
-        let titles = Value::Map(Rc::new(titles), Keys::Untyped);
+        let head = Value::Row(Rc::new(Head(titles)));
         // A head that cannot be made is left out; the rows tell what is wrong.
-        out.push_str(&template::execute(&template, &titles, Mode::Header).unwrap_or_default());
+        out.push_str(&template::execute(&template, &head, Mode::Header).unwrap_or_default());
         out.push('\n');
     }
     for row in rows {
@@ -141,6 +168,7 @@ mod tests {
         assert_eq!(show("{{.Label \"a\"}}"), "b\n\n");
         assert_eq!(show("json").lines().next(), Some(r#"{"ID":"1","Labels":"a=b","Name":"web"}"#));
         assert_eq!(show("table {{upper .Name}}"), "NAMES\nWEB\nDB\n");
+        assert_eq!(show("table {{.Label \"org.my-key\"}}|"), "my key|\n|\n|\n");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::Router;
+use crate::{ApiError, Request, Response, Router};
 
 /// Registers them.
 pub fn routes(r: &mut Router) {
@@ -20,7 +20,6 @@ pub fn routes(r: &mut Router) {
         (Method::GET, "/plugins/privileges", PLUGINS),
         (Method::POST, "/plugins/pull", PLUGINS),
         (Method::POST, "/plugins/create", PLUGINS),
-        (Method::GET, "/plugins/{name:*}/json", PLUGINS),
         (Method::DELETE, "/plugins/{name:*}", PLUGINS),
         (Method::POST, "/plugins/{name:*}/enable", PLUGINS),
         (Method::POST, "/plugins/{name:*}/disable", PLUGINS),
@@ -61,4 +60,10 @@ pub fn routes(r: &mut Router) {
     for (method, pattern, what) in MISSING {
         r.missing(method.clone(), pattern, what);
     }
+    r.get("/plugins/{name:*}/json", no_such_plugin);
+}
+
+/// None can be installed, so none is ever found: `docker inspect` asks here last, for any name.
+async fn no_such_plugin(req: Request) -> Result<Response, ApiError> {
+    Err(ApiError::not_found(format!("plugin {:?} not found", req.param("name"))))
 }
