@@ -224,7 +224,13 @@ impl Drop for Engine {
         if let Err(error) = self.stop() {
             eprintln!("{error:#}");
         }
-        let _ = rustix::mount::unmount(self.dir.join("netns"), rustix::mount::UnmountFlags::DETACH);
+        // Docker leaves the namespaces of its networks mounted.
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for target in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {
+            if Path::new(target).starts_with(&self.dir) {
+                let _ = rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH);
+            }
+        }
         if std::env::var_os("CORTEN_TEST_KEEP").is_none() {
             let _ = std::fs::remove_dir_all(&self.dir);
         }

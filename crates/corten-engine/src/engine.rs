@@ -150,6 +150,9 @@ impl Engine {
     pub async fn shutdown(&self, keep_containers: bool) {
         self.containers.shutdown(keep_containers).await;
         self.networks.close().await;
+        if let Ok(parent) = corten_runtime::cgroup::Cgroup::open(&self.config.cgroup_parent) {
+            parent.release();
+        }
     }
 }
 

@@ -332,6 +332,14 @@ impl Cgroup {
         first_error.map_or(Ok(()), Err)
     }
 
+    /// Removes the cgroup where neither a process nor a child is in it; leaves it as it is otherwise.
+    pub fn release(&self) {
+        for directory in self.legacy.iter().map(|(_, directory)| directory).chain(self.unified.iter()) {
+            // The kernel refuses (EBUSY) while somebody uses it: that is the condition, not an error.
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+
     /// Waits until no process is left inside; `false` when `patience` is over first.
     pub fn wait_empty(&self, patience: Duration) -> Result<bool, CgroupError> {
         let deadline = Instant::now() + patience;
