@@ -239,6 +239,8 @@ impl std::task::Wake for Unpark {
 
 fn prepare(connection: &mut Connection, schema: &[&str]) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
+    // Before the first table: it cannot be changed afterwards.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // The log stays below a megabyte; SQLite's own 1000 pages are four, which idle daemons would keep on disk.
     connection.pragma_update(None, "wal_autocheckpoint", 200)?;
@@ -255,6 +257,9 @@ fn prepare(connection: &mut Connection, schema: &[&str]) -> rusqlite::Result<()>
     }
     Ok(())
 }
+
+/// How many free pages (4 KiB each) are worth giving back.
+const FREE_PAGES: i64 = 256;
 
 fn write_loop(mut connection: Connection, requests: &Receiver<Request>) {
     let mut current = Durability::Full;
@@ -276,7 +281,27 @@ fn write_loop(mut connection: Connection, requests: &Receiver<Request>) {
             }
         }
         commit_group(&mut connection, group);
+        if let Err(error) = give_back(&connection) {
+            tracing::debug!(%error, "could not shorten the database");
+        }
     }
+}
+
+/// Gives free pages back to the file system, a megabyte at a time, when they are most of the file: what was removed
+/// must not go on filling the disk, and a file that breathes must not be cut at every breath.
+fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+    let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+    if free < FREE_PAGES {
+        return Ok(());
+    }
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    if free * 2 < pages {
+        return Ok(());
+    }
+    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({FREE_PAGES})"))?;
+    let mut rows = vacuum.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
 }
 
 fn commit_group(connection: &mut Connection, group: Vec<Request>) {
@@ -319,6 +344,24 @@ mod tests {
     use super::*;
 
     const SCHEMA: &[&str] = &["CREATE TABLE t (a INTEGER PRIMARY KEY)"];
+
+    #[test]
+    fn what_was_removed_is_given_back_to_the_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        let mut connection = Connection::open(&path).unwrap();
+        prepare(&mut connection, &["CREATE TABLE b (bytes BLOB)"]).unwrap();
+        connection.execute("INSERT INTO b VALUES (zeroblob(4 << 20))", []).unwrap();
+        let pages = |connection: &Connection| -> i64 {
+            connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap()
+        };
+        let full = pages(&connection);
+        connection.execute("DELETE FROM b", []).unwrap();
+        for _ in 0..full / FREE_PAGES + 1 {
+            give_back(&connection).unwrap();
+        }
+        assert!(full > 1024 && pages(&connection) < 2 * FREE_PAGES, "{full} {}", pages(&connection));
+    }
 
     #[test]
     fn a_failed_change_leaves_nothing_and_spares_its_neighbours() {

@@ -20,7 +20,7 @@ mod value;
 pub use ast::Template;
 pub use exec::{Mode, execute};
 pub use parser::parse;
-pub use value::{Keys, Row, Value};
+pub use value::{Row, Value};
 
 /// Why a template cannot be read or run; Go's texts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

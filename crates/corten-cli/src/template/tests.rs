@@ -4,7 +4,8 @@ use serde_json::json;
 
 use serde_json::Value as Json;
 
-use super::{Keys, Mode, Value, execute, parse};
+use super::value::Keys;
+use super::{Mode, Value, execute, parse};
 
 /// JSON with Go's obvious types: numbers are integers, maps hold one type.
 fn typed(json: &Json) -> Value {
