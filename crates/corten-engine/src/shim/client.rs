@@ -238,6 +238,8 @@ async fn listen(connection: Arc<Connection>, news: mpsc::UnboundedSender<ShimEve
                 Err(error) => tracing::error!(container = id, %error, "unreadable message of a monitor"),
             },
             Ok(None) => break,
+            // It ended with a request of ours unread: an end like any other.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
             Err(error) => {
                 tracing::error!(container = id, %error, "connection to a monitor");
                 break;
