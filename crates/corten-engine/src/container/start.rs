@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 use std::time::Duration;
@@ -50,8 +50,6 @@ pub(super) struct Mounted {
     pub(super) rootfs: OwnedFd,
     pub(super) user: user::User,
     pub(super) mounts: Vec<SpecMount>,
-    /// Folders inside of volumes, held open because the spec names them by these descriptors.
-    pub(super) held: Vec<OwnedFd>,
 }
 
 /// The network stack is there.
@@ -160,15 +158,14 @@ impl Owner {
             })?;
         }
         let mut mounts = Vec::new();
-        let mut held = Vec::new();
         for point in &record.mounts {
-            mounts.push(spec_mount(point, &mut held)?);
+            mounts.push(spec_mount(point)?);
         }
         for (target, options) in record.host.tmpfs.iter().flatten() {
             let destination = super::mounts::clean(target);
             mounts.push(SpecMount { destination, source: SpecSource::Tmpfs(options.clone()) });
         }
-        Ok(Mounted { rootfs, user, mounts, held })
+        Ok(Mounted { rootfs, user, mounts })
     }
 
     async fn network(&mut self, mounted: Mounted) -> Result<Networked, ContainerError> {
@@ -217,9 +214,7 @@ impl Owner {
             stdin_once: record.config.stdin_once,
             spool_dir: shared.paths.container(&record.id),
         };
-        let created = shim.create(create, Some(mounted.rootfs)).await;
-        drop(mounted.held);
-        match created {
+        match shim.create(create, Some(mounted.rootfs)).await {
             Ok(process) => Ok((shim, news, process.pid)),
             Err(error) => {
                 let _ = shim.shutdown().await;
@@ -329,8 +324,12 @@ pub(crate) fn read_text(root: Root<'_>, path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn spec_mount(point: &MountPoint, held: &mut Vec<OwnedFd>) -> Result<SpecMount, ContainerError> {
+fn spec_mount(point: &MountPoint) -> Result<SpecMount, ContainerError> {
     let destination = point.destination.clone();
+    let options = point.spec.volume_options.as_ref();
+    if options.is_some_and(|options| !options.subpath.is_empty()) {
+        return Err(ContainerError::NotImplemented("subpath of a volume".into()));
+    }
     let source = match point.kind {
         MountKind::Tmpfs => {
             let options = tmpfs_options(point.spec.tmpfs_options.as_ref(), !point.rw);
@@ -352,7 +351,7 @@ fn spec_mount(point: &MountPoint, held: &mut Vec<OwnedFd>) -> Result<SpecMount, 
             }
             let bind = point.spec.bind_options.clone().unwrap_or_default();
             SpecSource::Bind {
-                path: inside_volume(point, held)?.unwrap_or_else(|| point.source.clone()),
+                path: point.source.clone(),
                 writable: point.rw,
                 recursive: !bind.non_recursive,
                 shallow_read_only: bind.read_only_non_recursive,
@@ -361,24 +360,6 @@ fn spec_mount(point: &MountPoint, held: &mut Vec<OwnedFd>) -> Result<SpecMount, 
         }
     };
     Ok(SpecMount { destination, source })
-}
-
-/// The path of a volume's `subpath`, resolved beneath the volume. It names a descriptor, so that nobody who can write
-/// into the volume can exchange what it leads to (CVE-2026-42306's kind).
-fn inside_volume(point: &MountPoint, held: &mut Vec<OwnedFd>) -> Result<Option<String>, ContainerError> {
-    let subpath = point.spec.volume_options.as_ref().map_or("", |options| options.subpath.as_str());
-    if subpath.is_empty() {
-        return Ok(None);
-    }
-    let failed = |error: io::Error| {
-        let place = format!("{}/{subpath}", point.source);
-        ContainerError::Path(format!("cannot access path {place}: {error}"))
-    };
-    let volume = corten_sys::path::open_root(&point.source).map_err(failed)?;
-    let place = Root::new(volume.as_fd()).locate(subpath).map_err(failed)?;
-    let path = format!("/proc/{}/fd/{}", std::process::id(), place.as_raw_fd());
-    held.push(place);
-    Ok(Some(path))
 }
 
 /// The running container whose namespace is joined: its id and the pid of its init.
