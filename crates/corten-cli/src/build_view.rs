@@ -5,6 +5,8 @@ use crate::session::Persona;
 /// Rewrites the builder's text as it comes.
 pub struct View {
     persona: Persona,
+    /// Whether a terminal shows it. The builder sends what a step writes to its stderr in red.
+    colour: bool,
     /// Text without an end of line yet.
     partial: String,
     /// A step of which it is not known yet whether it is cached.
@@ -14,7 +16,8 @@ pub struct View {
 impl View {
     /// A view for the name the program was called by.
     pub fn new(persona: Persona) -> Self {
-        Self { persona, partial: String::new(), waiting: None }
+        let colour = std::io::IsTerminal::is_terminal(&std::io::stdout());
+        Self { persona, colour, partial: String::new(), waiting: None }
     }
 
     /// What to print for a piece of the builder's text.
@@ -22,7 +25,11 @@ impl View {
         if self.persona == Persona::Docker {
             return text.to_owned();
         }
-        self.partial.push_str(text);
+        if self.colour {
+            self.partial.push_str(text);
+        } else {
+            self.partial.push_str(&text.replace("\u{1b}[91m", "").replace("\u{1b}[0m", ""));
+        }
         let mut out = String::new();
         while let Some(end) = self.partial.find('\n') {
             let line: String = self.partial.drain(..=end).collect();
