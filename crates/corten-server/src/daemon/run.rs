@@ -30,6 +30,8 @@ const MOST_WORKERS: usize = 4;
 const ARENAS: i32 = 2;
 /// How often memory is given back after requests were answered.
 const TRIM: Duration = Duration::from_secs(30);
+/// When what only the start needed is given back.
+const SETTLED: Duration = Duration::from_secs(2);
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -250,17 +252,26 @@ async fn serve(
     Ok(())
 }
 
-/// Gives memory back to the kernel when there has been work since the last time.
+/// Gives memory back to the kernel after the start, and when there has been work since the last time.
 async fn trim(server: Arc<Server>) {
-    let mut seen = server.requests();
+    let mut seen = None;
+    let mut pause = SETTLED;
     loop {
-        tokio::time::sleep(TRIM).await;
-        let now = server.requests();
+        tokio::time::sleep(pause).await;
+        pause = TRIM;
+        let now = Some(server.requests());
         if now != seen {
             seen = now;
             // A thread of its own: it holds the allocator's locks for a moment.
-            let _ = tokio::task::spawn_blocking(corten_sys::memory::trim).await;
+            let _ = tokio::task::spawn_blocking(give_memory_back).await;
         }
+    }
+}
+
+fn give_memory_back() {
+    corten_sys::memory::trim();
+    if let Err(error) = corten_sys::memory::release_code() {
+        tracing::debug!(%error, "the program's code stays mapped");
     }
 }
 
