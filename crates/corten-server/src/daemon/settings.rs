@@ -190,7 +190,14 @@ impl Settings {
         let without_effect = OPTIONS
             .iter()
             .filter(|o| o.effect == Effect::None && values.contains_key(o.name()))
-            .map(|o| o.name());
+            .map(|o| o.name())
+            // The cgroups are made in the file system, whatever the driver is called.
+            .chain(
+                read.list("exec-opts")
+                    .iter()
+                    .any(|option| option == "native.cgroupdriver=systemd")
+                    .then_some("native.cgroupdriver=systemd"),
+            );
         let hosts = hosts(&read, persona, tls.is_some())?;
         Ok(Self {
             warnings: reach_warnings(&hosts, tls.as_ref()),
@@ -683,5 +690,12 @@ mod tests {
         let settings = settings(Persona::Corten, &["--userland-proxy=false", "--debug"]).unwrap();
         assert_eq!(settings.without_effect, ["userland-proxy"]);
         assert_eq!(settings.log_level, LevelFilter::DEBUG);
+        let settings = settings_of_driver("systemd");
+        assert_eq!(settings.without_effect, ["native.cgroupdriver=systemd"]);
+        assert!(settings_of_driver("cgroupfs").without_effect.is_empty());
+    }
+
+    fn settings_of_driver(driver: &str) -> Settings {
+        settings(Persona::Corten, &["--exec-opt", &format!("native.cgroupdriver={driver}")]).unwrap()
     }
 }
