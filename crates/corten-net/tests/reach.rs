@@ -117,6 +117,14 @@ impl Bed {
     }
 }
 
+impl Drop for Bed {
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
+            Namespace::unbind(&entry.path()).ok();
+        }
+    }
+}
+
 fn rules(masquerade: bool, internal: bool, icc: bool, subnet: &str) -> BridgeRules {
     BridgeRules { masquerade, internal, icc, subnets: vec![subnet.parse().unwrap()] }
 }
