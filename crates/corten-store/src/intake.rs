@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use corten_archive::{ApplyError, DiffError};
-use corten_types::{Digest, Digester, ErrorKind, Kind, random_hex};
+use corten_types::{Digest, ErrorKind, Kind};
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 
@@ -159,20 +159,26 @@ impl Intake {
         there
     }
 
+    /// Ends a [`Intake::hold`]: the next collection takes the blob, unless something else names or holds it.
+    pub fn release(&self, blob: &Digest) {
+        if let Some(held) = self.shared.state.write().holds.get_mut(&self.hold) {
+            held.remove(blob);
+        }
+    }
+
     /// Whether the blob is in the store or in this intake. If it is, it stays.
     pub fn has_blob(&self, digest: &Digest) -> bool {
         self.staged.lock().blobs.contains_key(digest) || self.hold(digest)
     }
 
     /// Begins a blob.
-    pub fn writer(&self) -> Result<BlobWriter<'_>, IntakeError> {
-        let path = self.shared.layout.ingest().join(random_hex(8));
-        let file = File::options()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(|source| IntakeError::Io { operation: "create", path: path.clone(), source })?;
-        Ok(BlobWriter { intake: self, path, file: Some(file), digester: Digester::new() })
+    pub fn writer(&self) -> Result<BlobWriter<&Self>, IntakeError> {
+        BlobWriter::begin(self)
+    }
+
+    /// [`Intake::writer`] for a blob that comes in pieces over a longer time: it keeps its intake alive.
+    pub fn shared_writer(self: &Arc<Self>) -> Result<BlobWriter<Arc<Self>>, IntakeError> {
+        BlobWriter::begin(self.clone())
     }
 
     /// Takes a whole blob from `reader`.

@@ -1,20 +1,21 @@
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::ops::Deref;
 use std::path::PathBuf;
 
-use corten_types::{Digest, Digester};
+use corten_types::{Digest, Digester, random_hex};
 
 use super::{Intake, IntakeError, remove_quietly};
 
-/// A blob on its way in. Dropped before [`BlobWriter::finish`], it is gone.
-pub struct BlobWriter<'a> {
-    pub(super) intake: &'a Intake,
+/// A blob on its way in, of an intake that it borrows or shares. Dropped before [`BlobWriter::finish`], it is gone.
+pub struct BlobWriter<I: Deref<Target = Intake>> {
+    pub(super) intake: I,
     pub(super) path: PathBuf,
     pub(super) file: Option<File>,
     pub(super) digester: Digester,
 }
 
-impl Write for BlobWriter<'_> {
+impl<I: Deref<Target = Intake>> Write for BlobWriter<I> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let file = self.file.as_mut().ok_or(std::io::ErrorKind::BrokenPipe)?;
         let written = file.write(bytes)?;
@@ -27,7 +28,22 @@ impl Write for BlobWriter<'_> {
     }
 }
 
-impl BlobWriter<'_> {
+impl<I: Deref<Target = Intake>> BlobWriter<I> {
+    pub(super) fn begin(intake: I) -> Result<Self, IntakeError> {
+        let path = intake.shared.layout.ingest().join(random_hex(8));
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|source| IntakeError::Io { operation: "create", path: path.clone(), source })?;
+        Ok(Self { intake, path, file: Some(file), digester: Digester::new() })
+    }
+
+    /// Reads what was written so far, from its beginning; writing goes on at the end.
+    pub fn reread(&self) -> std::io::Result<impl Read> {
+        File::open(&self.path)
+    }
+
     /// How many bytes were written.
     pub fn len(&self) -> u64 {
         self.digester.len()
@@ -69,7 +85,7 @@ impl BlobWriter<'_> {
     }
 }
 
-impl Drop for BlobWriter<'_> {
+impl<I: Deref<Target = Intake>> Drop for BlobWriter<I> {
     fn drop(&mut self) {
         if !self.path.as_os_str().is_empty() {
             remove_quietly(&self.path);
