@@ -55,10 +55,10 @@ fn the_daemon_may_die_at_any_time_and_the_next_one_gets_everything() {
     let mut create = bundle.create();
     create.open_stdin = true;
     first.ask(Request::Create(create));
-    drop(first);
-
+    // One that comes while the other is still there can go on from the gate.
     let mut second = Daemon::adopt(&bundle);
     assert!(matches!(second.status().state, ShimState::Created { .. }));
+    drop(first);
     second.ask(Request::Start);
     drop(second);
 
@@ -101,6 +101,37 @@ fn a_monitor_without_container_and_daemon_ends() {
     let (mut monitor, daemon) = spawn(&bundle);
     drop(daemon);
     monitor.ended();
+}
+
+#[test]
+fn a_container_that_nobody_started_ends_with_its_daemon() {
+    if !possible() {
+        return;
+    }
+    let bundle = Bundle::new("true");
+    let (mut monitor, mut daemon) = spawn(&bundle);
+    daemon.ask(Request::Create(bundle.create()));
+    assert!(bundle.is_locked() && bundle.has_cgroup());
+    drop(daemon);
+    monitor.ended();
+    assert!(!bundle.path(files::SOCKET).exists() && !bundle.has_cgroup() && !bundle.is_locked());
+}
+
+#[test]
+fn the_directory_is_locked_until_the_end_is_on_record() {
+    if !possible() {
+        return;
+    }
+    let bundle = Bundle::new("yes | head -c 3000000");
+    let (_monitor, mut daemon) = spawn(&bundle);
+    daemon.ask(Request::Create(bundle.create()));
+    // It does not read: the monitor stays for it.
+    let _client = daemon.attach(output_streams());
+    assert!(bundle.is_locked());
+    daemon.ask(Request::Start);
+    daemon.exited();
+    assert!(!bundle.is_locked());
+    assert_eq!(bundle.exit_record().exit.code, 0);
 }
 
 #[test]

@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use corten_types::{ErrorKind, Kind};
@@ -258,12 +258,31 @@ fn prepare(connection: &mut Connection, schema: &[&str]) -> rusqlite::Result<()>
     Ok(())
 }
 
-/// How many free pages (4 KiB each) are worth giving back.
+/// How many free pages (4 KiB each) are worth giving back while there is work.
 const FREE_PAGES: i64 = 256;
+/// How many are when there is none.
+const FREE_PAGES_IDLE: i64 = 32;
+/// How long after the last change there is no work.
+const IDLE: Duration = Duration::from_millis(500);
 
 fn write_loop(mut connection: Connection, requests: &Receiver<Request>) {
     let mut current = Durability::Full;
-    while let Ok(first) = requests.recv() {
+    let mut tidy = true;
+    loop {
+        let first =
+            if tidy { requests.recv().map_err(RecvTimeoutError::from) } else { requests.recv_timeout(IDLE) };
+        let first = match first {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => {
+                tidy = true;
+                if let Err(error) = shrink(&connection) {
+                    tracing::debug!(%error, "could not shorten the database");
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        tidy = false;
         let mut group = vec![first];
         while group.len() < GROUP_MAX
             && let Ok(next) = requests.try_recv()
@@ -281,17 +300,24 @@ fn write_loop(mut connection: Connection, requests: &Receiver<Request>) {
             }
         }
         commit_group(&mut connection, group);
-        if let Err(error) = give_back(&connection) {
+        if let Err(error) = give_back(&connection, FREE_PAGES) {
             tracing::debug!(%error, "could not shorten the database");
         }
     }
 }
 
-/// Gives free pages back to the file system, a megabyte at a time, when they are most of the file: what was removed
-/// must not go on filling the disk, and a file that breathes must not be cut at every breath.
-fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+/// Leaves an idle daemon's files as small as what is in them.
+fn shrink(connection: &Connection) -> rusqlite::Result<()> {
+    give_back(connection, FREE_PAGES_IDLE)?;
+    // A reader that is in the middle of something keeps the log; the next pause comes.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Gives free pages back to the file system, a megabyte at a time, when there are `worth` of them and they are most of
+/// the file: what was removed must not go on filling the disk, and a file that breathes must not be cut at every breath.
+fn give_back(connection: &Connection, worth: i64) -> rusqlite::Result<()> {
     let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-    if free < FREE_PAGES {
+    if free < worth {
         return Ok(());
     }
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
@@ -358,9 +384,25 @@ mod tests {
         let full = pages(&connection);
         connection.execute("DELETE FROM b", []).unwrap();
         for _ in 0..full / FREE_PAGES + 1 {
-            give_back(&connection).unwrap();
+            give_back(&connection, FREE_PAGES).unwrap();
         }
         assert!(full > 1024 && pages(&connection) < 2 * FREE_PAGES, "{full} {}", pages(&connection));
+    }
+
+    #[test]
+    fn an_idle_database_is_as_small_as_what_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        let db = Database::open(&path, Durability::Full, &["CREATE TABLE b (bytes BLOB)"]).unwrap();
+        db.write_blocking(Durability::Full, |tx| tx.execute("INSERT INTO b VALUES (zeroblob(900000))", []))
+            .unwrap();
+        db.write_blocking(Durability::Full, |tx| tx.execute("DELETE FROM b", [])).unwrap();
+        let size = |name: &str| dir.path().join(name).metadata().unwrap().len();
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        while size("x.db-wal") > 0 || size("x.db") > 200_000 {
+            assert!(std::time::Instant::now() < until, "{} {}", size("x.db"), size("x.db-wal"));
+            std::thread::yield_now();
+        }
     }
 
     #[test]

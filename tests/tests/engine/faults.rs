@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use corten_tests::engine::Engine;
+use corten_tests::{archive, http, leak};
 use serde_json::json;
 
 use crate::case::{cases, shell, with};
@@ -11,6 +12,7 @@ cases![
     CortenOnly what_ended_meanwhile_is_known,
     CortenOnly a_killed_monitor_ends_its_container,
     CortenOnly what_was_acknowledged_is_there_after_a_kill,
+    CortenOnly a_step_that_its_daemon_left_is_swept,
 ];
 
 fn monitor_of(id: &str) -> Result<rustix::process::Pid> {
@@ -109,4 +111,22 @@ fn what_was_acknowledged_is_there_after_a_kill(e: &mut Engine) -> Result<()> {
     e.delete("/volumes/acknowledged")?.expect(204)?;
     e.delete("/networks/acknowledged")?.expect(204)?;
     Ok(())
+}
+
+fn a_step_that_its_daemon_left_is_swept(e: &mut Engine) -> Result<()> {
+    let before = leak::photograph(e)?;
+    let tar = archive::files(&[("Dockerfile", "FROM busybox\nRUN exec sleep 1000\n")])?;
+    let socket = e.socket();
+    let build = std::thread::spawn(move || {
+        http::request(&socket, "POST", "/build", http::Body::Bytes("application/x-tar", &tar))
+            .map(|answer| answer.text())
+    });
+    e.until("the step runs", || {
+        let now = leak::photograph(e)?;
+        Ok(now.difference(&before).any(|line| line.starts_with("process")).then_some(()))
+    })?;
+    e.kill_and_restart()?;
+    // The daemon died under it: whatever it got is right.
+    let _ = build.join();
+    e.until("nothing of the step is left", || Ok((leak::photograph(e)? == before).then_some(())))
 }

@@ -9,7 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use corten_runtime::cgroup::Cgroup;
+
 use super::{Containers, Shared};
+use crate::shim::{Adopted, Shim, ShimSpec};
 
 /// How often it looks.
 const EACH: Duration = Duration::from_secs(60);
@@ -52,12 +55,33 @@ fn look(shared: &Shared) -> BTreeSet<String> {
 
 async fn remove(shared: &Shared, id: &str) {
     tracing::info!(container = id, "removing what no container owns");
+    let cgroup = format!("{}/{id}", shared.config.cgroup_parent);
+    let exec_dir = shared.paths.container_exec(id);
+    end_monitor(ShimSpec { id: id.to_owned(), exec_dir, cgroup: Some(cgroup.clone()) }).await;
     shared.networks.detach(id).await;
-    super::start::delete_cgroup(&format!("{}/{id}", shared.config.cgroup_parent));
+    if let Ok(cgroup) = Cgroup::open(&cgroup) {
+        let _ = cgroup.kill_all();
+    }
+    super::start::delete_cgroup(&cgroup);
     let _ = fs::remove_dir_all(shared.paths.container_exec(id));
     let _ = fs::remove_dir_all(shared.paths.container(id));
     if let Err(error) = shared.store.snapshots().remove(id).await {
         tracing::debug!(container = id, %error, "no snapshot removed");
+    }
+}
+
+/// Ends a monitor that nobody knows of, and with it its container. Its objects are not touched by it afterwards.
+async fn end_monitor(spec: ShimSpec) {
+    let id = spec.id.clone();
+    match Shim::adopt(spec).await {
+        Ok(Adopted::Living { shim, mut events, .. }) => {
+            let _ = shim.shutdown().await;
+            while events.recv().await.is_some() {}
+        }
+        Ok(Adopted::Ended(_) | Adopted::Gone) => {}
+        Err(error) => {
+            tracing::warn!(container = id, %error, "a monitor that no container owns was not ended")
+        }
     }
 }
 

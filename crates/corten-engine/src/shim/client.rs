@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use corten_shim::protocol::{self, Body, FromShim, Reply, Request, ToShim, files, wire};
 use parking_lot::Mutex;
@@ -18,6 +19,11 @@ use super::{
     Adopted, Attach, Create, Exec, ExitRecord, Failure, Process, ShimBinary, ShimError, ShimEvent,
     ShimEvents, ShimSpec, Size, Status, Target, lost,
 };
+
+/// How long a monitor may take between its daemon's `execve` and its own first answer, or to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long apart it is looked for.
+const PAUSE: Duration = Duration::from_millis(5);
 
 type Answer = Result<(Reply, Vec<OwnedFd>), ShimError>;
 
@@ -49,28 +55,43 @@ impl Shim {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|e| failed("socket pair")(e.into()))?;
+        let lock = lock(&spec.exec_dir).and_then(|lock| lock.ok_or(io::ErrorKind::ResourceBusy.into()));
+        let lock = lock.map_err(failed("lock the directory"))?;
         let child = Command::new(format!("/proc/self/fd/{}", binary.as_fd().as_raw_fd()))
             .arg0("corten-shim")
             .arg(&spec.id)
             .arg(&spec.exec_dir)
             .env_clear()
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(lock))
             .stderr(Stdio::null())
             .spawn()
             .map_err(failed("execute"))?;
         Self::connect(spec, ours, Some(child))
     }
 
-    /// Finds the monitor of a container whose daemon was restarted, or what it left.
+    /// Finds the monitor of a container whose daemon was restarted, or what it left. One that is on its way, or about to
+    /// end, is waited for: with [`Adopted::Ended`] and [`Adopted::Gone`] nothing of the container is touched any more.
     pub async fn adopt(spec: ShimSpec) -> Result<Adopted, ShimError> {
-        if let Some(socket) = dial(&spec.exec_dir.join(files::SOCKET)) {
-            let (shim, events) = Self::connect(spec.clone(), socket, None)?;
-            match shim.status().await {
-                Ok(status) => return Ok(Adopted::Living { shim, events, status: Box::new(status) }),
-                // It ended between the two: its record is there now.
-                Err(ShimError::Gone { .. }) => {}
-                Err(error) => return Err(error),
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(socket) = dial(&spec.exec_dir.join(files::SOCKET)) {
+                let (shim, events) = Self::connect(spec.clone(), socket, None)?;
+                match shim.status().await {
+                    Ok(status) => return Ok(Adopted::Living { shim, events, status: Box::new(status) }),
+                    // It ended between the two.
+                    Err(ShimError::Gone { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            match lock(&spec.exec_dir) {
+                Ok(None) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                Ok(None) => return Err(ShimError::Silent { id: spec.id }),
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(ShimError::Io { id: spec.id, operation: "lock the directory", source });
+                }
+                // Free: what is on record now is final.
+                Ok(Some(_)) | Err(_) => break,
             }
         }
         Ok(exit_record(&spec.exec_dir).map_or(Adopted::Gone, |record| Adopted::Ended(Box::new(record))))
@@ -279,6 +300,17 @@ fn dial(path: &Path) -> Option<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).ok()?;
     rustix::net::connect(&socket, &address).ok()?;
     Some(socket)
+}
+
+/// Takes the lock that a monitor holds on its container's directory while it owns the container; `None` while one does.
+/// The lock belongs to the open file, so a process inherits it before it runs and it ends with its last holder.
+fn lock(exec_dir: &Path) -> io::Result<Option<OwnedFd>> {
+    let directory = std::fs::File::open(exec_dir)?;
+    match rustix::fs::flock(&directory, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(directory.into())),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The record of the container's end, if the monitor wrote one.

@@ -108,6 +108,12 @@ pub enum ShimError {
         /// The container.
         id: String,
     },
+    /// A monitor holds the container and does not answer.
+    #[error("the monitor of container {id} does not answer")]
+    Silent {
+        /// The container.
+        id: String,
+    },
     /// The monitor refused.
     #[error("{0}")]
     Refused(Failure),

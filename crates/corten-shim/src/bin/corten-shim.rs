@@ -1,4 +1,5 @@
-//! `corten-shim <id> <directory>`: the monitor of one container. Standard input is the first daemon's socket.
+//! `corten-shim <id> <directory>`: the monitor of one container. Standard input is the first daemon's socket, standard
+//! output the directory, locked (see [`corten_shim::monitor::Monitor::new`]).
 //! Under the name `docker-init` it is the init of a container instead.
 
 use std::error::Error;
@@ -37,20 +38,22 @@ fn monitor(mut arguments: impl Iterator<Item = OsString>) -> Result<(), Box<dyn 
     rustix::thread::set_name(c"corten-shim")?;
     rustix::process::setsid().ok();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let daemon = take_stdin()?;
+    let (daemon, lock) = take_stdio()?;
     let directory = PathBuf::from(directory);
     let listener = listen(&directory)?;
-    Monitor::new(id.to_string_lossy().into_owned(), directory, daemon, listener)?.run()?;
+    Monitor::new(id.to_string_lossy().into_owned(), directory, daemon, lock, listener)?.run()?;
     Ok(())
 }
 
-/// Moves the daemon's socket out of the way of standard input.
-fn take_stdin() -> Result<OwnedFd, Box<dyn Error>> {
+/// Moves the daemon's socket and the locked directory out of the way of standard input and output.
+fn take_stdio() -> Result<(OwnedFd, OwnedFd), Box<dyn Error>> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
+    let lock = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
-    Ok(socket)
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok((socket, lock))
 }
 
 /// Listens for the next daemon, for root only. The path is reached through its directory's descriptor, since a socket

@@ -95,6 +95,13 @@ pub(super) fn create(
     Ok((launched(pid, pidfd, console, pipes)?, gate, settings))
 }
 
+/// Removes the cgroup of a container whose init is gone.
+pub(super) fn delete_cgroup(settings: &Settings) {
+    if let Some(cgroup) = open_cgroup(settings) {
+        cgroup.delete().ok();
+    }
+}
+
 /// Opens the start gate. A program that the kernel refuses to execute counts as started: it ended with the error as
 /// its output, as Docker's users know it.
 pub(super) fn start(gate: StartGate) -> Result<(), Failure> {

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //!  Empty ── create ──▶ Created ── start ──▶ Running ── init ended ──▶ Exited ── clients served ──▶ (the monitor ends)
-//!    └── no daemon left ──▶ (the monitor ends)
+//!    └──── no daemon left ────┴──▶ (the monitor ends)
 //! ```
 //!
 //! Invariants:
@@ -18,6 +18,7 @@
 //!   client, and init for a client that reads slowly but reads ([`client::PATIENCE`]);
 //! * how init ended is on disk before it is told;
 //! * at rest it holds no buffers, no parsed specification and no threads;
+//! * while the directory is locked, a monitor owns the container; once it is not, none will touch anything of it;
 //! * a monitor is never in its container's cgroup, and its descriptors are all close-on-exec.
 //!
 //! It refuses to decide: what an exit means (restart, removal) is the daemon's business.
@@ -96,6 +97,8 @@ pub struct Monitor {
     sources: BTreeMap<Token, Source>,
     signals: corten_sys::signals::SignalFd,
     listener: Option<OwnedFd>,
+    /// The container's directory, locked.
+    lock: OwnedFd,
     daemons: BTreeMap<Token, OwnedFd>,
     phase: Phase,
     processes: BTreeMap<u32, Process>,
@@ -116,7 +119,16 @@ pub struct Monitor {
 
 impl Monitor {
     /// A monitor for container `id`, whose first daemon is at the other end of `daemon`.
-    pub fn new(id: String, directory: PathBuf, daemon: OwnedFd, listener: OwnedFd) -> io::Result<Self> {
+    ///
+    /// `lock` is the directory, locked by the daemon (flock(2)) before it made this process: so a daemon that finds the
+    /// lock free knows that no monitor is on its way either.
+    pub fn new(
+        id: String,
+        directory: PathBuf,
+        daemon: OwnedFd,
+        lock: OwnedFd,
+        listener: OwnedFd,
+    ) -> io::Result<Self> {
         let signals = corten_sys::signals::SignalFd::new(&[
             libc::SIGCHLD,
             libc::SIGHUP,
@@ -131,6 +143,7 @@ impl Monitor {
             sources: BTreeMap::new(),
             signals,
             listener: None,
+            lock,
             daemons: BTreeMap::new(),
             phase: Phase::Empty,
             processes: BTreeMap::new(),
@@ -463,9 +476,27 @@ impl Monitor {
         }
         self.finished |= match self.phase {
             Phase::Empty => self.daemons.is_empty(),
-            Phase::Created(_) | Phase::Running { .. } => false,
+            Phase::Created(_) => self.daemons.is_empty() && self.abandon(),
+            Phase::Running { .. } => false,
             Phase::Exited(_) => self.clients.is_empty(),
         };
+    }
+
+    /// Takes back a container that nobody started: its daemon is gone, and the next one starts anew. Always true.
+    fn abandon(&mut self) -> bool {
+        if let Some(init) = self.processes.get(&INIT) {
+            corten_sys::process::send_signal(&init.pidfd, libc::SIGKILL).ok();
+            rustix::process::waitid(
+                rustix::process::WaitId::PidFd(init.pidfd.as_fd()),
+                rustix::process::WaitIdOptions::EXITED,
+            )
+            .ok();
+        }
+        if let Some(settings) = &self.settings {
+            launch::delete_cgroup(settings);
+        }
+        self.leave();
+        true
     }
 
     /// Tells the end of each process whose output is over, execs first.
@@ -520,8 +551,9 @@ impl Monitor {
                 let exit = Exit { oom: self.oom, ..exit };
                 self.record_exit(exit);
                 self.phase = Phase::Exited(exit);
-                self.tell(&Event::Exited(exit));
+                // First the files, then the news: whoever hears it may make the next run's.
                 self.leave();
+                self.tell(&Event::Exited(exit));
                 self.close_clients(INIT);
             }
         }
@@ -548,6 +580,7 @@ impl Monitor {
         record::remove(&self.directory, files::SOCKET);
         record::remove(&self.directory, files::PID);
         self.listener = None;
+        rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock).ok();
     }
 
     fn watch_streams(&mut self) {

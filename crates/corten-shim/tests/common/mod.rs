@@ -106,6 +106,21 @@ impl Bundle {
         }
     }
 
+    /// The directory, locked as a daemon does it before it makes the monitor; `None` while a monitor holds the lock.
+    pub fn lock(&self) -> Option<OwnedFd> {
+        let directory = std::fs::File::open(self.dir.path()).unwrap();
+        let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::flock(&directory, lock).is_ok().then(|| directory.into())
+    }
+
+    pub fn is_locked(&self) -> bool {
+        self.lock().is_none()
+    }
+
+    pub fn has_cgroup(&self) -> bool {
+        corten_runtime::cgroup::Cgroup::open(&self.cgroup).is_ok()
+    }
+
     pub fn exit_record(&self) -> ExitRecord {
         serde_json::from_slice(&std::fs::read(self.path(files::EXIT)).unwrap()).unwrap()
     }
@@ -166,6 +181,7 @@ pub fn spawn(bundle: &Bundle) -> (Monitor, Daemon) {
         .arg(&bundle.id)
         .arg(bundle.dir.path())
         .stdin(Stdio::from(theirs))
+        .stdout(Stdio::from(bundle.lock().unwrap()))
         .spawn()
         .unwrap();
     (Monitor(child), Daemon::new(ours))
