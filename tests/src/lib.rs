@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod engine;
+pub mod execs;
 pub mod http;
 pub mod leak;
 pub mod namespace;

@@ -7,6 +7,7 @@ mod build;
 mod case;
 mod cli;
 mod containers;
+mod cost;
 mod exec;
 mod faults;
 mod images;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         system::cases(),
         images::cases(),
         containers::cases(),
+        cost::cases(),
         exec::cases(),
         streams::cases(),
         volumes::cases(),
