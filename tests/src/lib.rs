@@ -9,3 +9,4 @@ pub mod execs;
 pub mod http;
 pub mod leak;
 pub mod namespace;
+pub mod websocket;

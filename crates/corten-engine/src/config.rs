@@ -114,7 +114,7 @@ impl EngineConfig {
 ///
 /// ```text
 /// data_root  corten.db  content/  snapshots/  containers/<id>/  volumes/  tmp/
-/// exec_root  runtime.db  containers/<id>/{config.json,shim.sock,exit.json,shim.pid}  netns/<id>
+/// exec_root  runtime.db  containers/<id>/{config.json,shim.sock,exit.json,shim.pid}  netns/<id>  mounts/<id>
 /// ```
 #[derive(Debug, Clone)]
 pub struct Paths {
@@ -133,6 +133,11 @@ impl Paths {
     /// A container's folder of the running machine: bundle, shim socket, exit record.
     pub fn container_exec(&self, id: &str) -> PathBuf {
         self.exec_root.join("containers").join(id)
+    }
+
+    /// What a container's mounts are bound from, where that is no path of the host.
+    pub fn mounts(&self, id: &str) -> PathBuf {
+        self.exec_root.join("mounts").join(id)
     }
 
     /// Where the network namespace of a sandbox is bound.

@@ -46,6 +46,7 @@ mod health;
 mod image_use;
 mod inspect;
 mod kill;
+pub mod link;
 mod list;
 mod owner;
 mod pause;
@@ -53,6 +54,7 @@ mod prune;
 mod remove;
 mod rename;
 mod restore;
+mod source;
 mod start;
 mod stats;
 mod step;
@@ -165,6 +167,11 @@ impl Shared {
         let exact = registry.by_id.get(text).or_else(|| by_name(text.strip_prefix('/').unwrap_or(text)));
         if let Some(container) = exact {
             return Ok(container.clone());
+        }
+        if text.contains('/') {
+            drop(registry);
+            let (_, id) = self.find_link(text).ok_or_else(|| ContainerError::NotFound(text.into()))?;
+            return self.find(&id);
         }
         let hex = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         let mut matches = registry

@@ -165,6 +165,7 @@ fn make_folders(paths: &Paths) -> Result<(), OpenError> {
         paths.data_root.join("containers"),
         paths.exec_root.join("containers"),
         paths.exec_root.join("netns"),
+        paths.exec_root.join("mounts"),
         paths.volumes(),
         paths.tmp(),
     ];

@@ -296,10 +296,10 @@ fn containers_join_and_leave_networks_while_they_run() {
         assert!(file("resolv.conf").contains("nameserver 127.0.0.11\n"));
         assert!(file("hosts").contains("10.9.0.77\t"));
         networks.connect("inside", &request, EndpointSettings::default()).await.unwrap();
-        assert_eq!(networks.disconnect("front", &request, false).await.unwrap(), "front");
+        assert_eq!(networks.disconnect("front", &request).await.unwrap(), "front");
         assert!(!file("hosts").contains("10.9.0.77\t"));
         request.endpoints.remove("front");
-        let refused = text(networks.disconnect("front", &request, false).await);
+        let refused = text(networks.disconnect("front", &request).await);
         assert_eq!(refused, format!("container {} is not connected to network front Conflict", request.id));
         let refused = text(networks.connect("none", &request, EndpointSettings::default()).await);
         assert!(refused.contains("private (none) mode"), "{refused}");

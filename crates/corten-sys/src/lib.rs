@@ -28,6 +28,7 @@ pub mod process;
 pub mod scm;
 pub mod seccomp;
 pub mod signals;
+pub mod socket;
 pub mod terminal;
 
 mod syscall;

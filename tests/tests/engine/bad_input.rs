@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::case::{array, cases, shell, with};
 
 cases![
+    Both what_a_network_mode_leaves_no_choice_of_is_refused,
     Both a_malformed_body_is_a_clients_mistake,
     Both wrong_fields_are_refused_by_name,
     Both hostile_names_are_refused,
@@ -99,4 +100,39 @@ fn no_mistake_is_a_5xx(e: &mut Engine) -> Result<()> {
     e.post(&format!("/containers/{id}/unpause"))?.refuses(409, "is not paused")?;
     e.post(&format!("/containers/{id}/kill?signal=NOTHING"))?.expect(400)?;
     e.remove(&id)
+}
+
+fn what_a_network_mode_leaves_no_choice_of_is_refused(e: &mut Engine) -> Result<()> {
+    let other = e.create("other", shell("true"))?;
+    let cases = [
+        (json!({ "Hostname": "h" }), "conflicting options: hostname and the network mode"),
+        (
+            json!({ "HostConfig": { "Links": ["other"] } }),
+            "conflicting options: container type network can't be used with links. This would result in undefined behavior",
+        ),
+        (json!({ "HostConfig": { "Dns": ["1.1.1.1"] } }), "conflicting options: dns and the network mode"),
+        (
+            json!({ "HostConfig": { "ExtraHosts": ["a:1.2.3.4"] } }),
+            "conflicting options: custom host-to-IP mapping and the network mode",
+        ),
+        (
+            json!({ "HostConfig": { "PublishAllPorts": true } }),
+            "conflicting options: port publishing and the container type network mode",
+        ),
+        (
+            json!({ "ExposedPorts": { "80/tcp": {} } }),
+            "conflicting options: port exposing and the container type network mode",
+        ),
+    ];
+    let joined = json!({ "HostConfig": { "NetworkMode": "container:other" } });
+    for (more, text) in cases {
+        let body = with(with(shell("true"), joined.clone()), more);
+        e.post_json("/containers/create", body)?.refuses(400, text)?;
+    }
+    let nobody = with(shell("true"), json!({ "HostConfig": { "NetworkMode": "container:" } }));
+    e.post_json("/containers/create", nobody)?
+        .refuses(400, "invalid network mode: invalid container format container:<name|id>")?;
+    let uts = with(shell("true"), json!({ "Hostname": "h", "HostConfig": { "UTSMode": "host" } }));
+    e.post_json("/containers/create", uts)?.refuses(400, "conflicting options: hostname and the UTS mode")?;
+    e.remove(&other)
 }

@@ -6,6 +6,8 @@ use serde_json::json;
 use crate::case::{array, cases, encode, output, shell, with};
 
 cases![
+    Both shareable_memory_is_shared,
+    Both a_wait_ends_with_each_exit,
     Both exit_codes_and_output_are_the_programs,
     Both a_program_that_is_missing_gives_127_and_one_that_cannot_run_126,
     Both a_signal_gives_128_and_its_number,
@@ -400,4 +402,27 @@ fn namespaces_are_shared_on_request(e: &mut Engine) -> Result<()> {
     let (_, out, err) = output(e, body)?;
     ensure!(out == "1\n2\n", "{out:?} {err:?}");
     e.remove(&first)
+}
+
+fn shareable_memory_is_shared(e: &mut Engine) -> Result<()> {
+    let body = json!({ "HostConfig": { "IpcMode": "shareable", "ShmSize": 1 << 20 } });
+    let donor = e.run("donor", with(shell("echo shared > /dev/shm/file; sleep 600"), body))?;
+    let joined = json!({ "HostConfig": { "IpcMode": "container:donor" } });
+    let script = "until [ -s /dev/shm/file ]; do :; done; cat /dev/shm/file; df -k /dev/shm | tail -n 1 | awk '{print $2}'";
+    let (_, out, err) = output(e, with(shell(script), joined))?;
+    ensure!(out == "shared\n1024\n", "{out:?} {err:?}");
+    // Each run has memory of its own.
+    e.post(&format!("/containers/{donor}/restart?t=0"))?.expect(204)?;
+    e.remove(&donor)?;
+    let (_, out, _) =
+        output(e, with(shell("ls /dev/shm"), json!({ "HostConfig": { "IpcMode": "shareable" } })))?;
+    ensure!(out.is_empty(), "{out:?}");
+    Ok(())
+}
+
+fn a_wait_ends_with_each_exit(e: &mut Engine) -> Result<()> {
+    let policy = json!({ "HostConfig": { "RestartPolicy": { "Name": "always" } } });
+    let id = e.run("", with(shell("sleep 0.2; exit 3"), policy))?;
+    ensure!(e.wait(&id)? == 3);
+    e.remove(&id)
 }

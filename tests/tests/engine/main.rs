@@ -11,6 +11,7 @@ mod cost;
 mod exec;
 mod faults;
 mod images;
+mod links;
 mod networks;
 mod streams;
 mod system;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         streams::cases(),
         volumes::cases(),
         networks::cases(),
+        links::cases(),
         build::cases(),
         bad_input::cases(),
         cli::cases(),

@@ -1,6 +1,7 @@
 use anyhow::{Result, ensure};
 use corten_tests::engine::Engine;
 use corten_tests::http::{self, Body};
+use corten_tests::websocket::{Message, WebSocket};
 use serde_json::json;
 
 use crate::case::{cases, shell, with};
@@ -13,6 +14,8 @@ cases![
     Both logs_follow_until_the_end,
     Both long_lines_arrive_whole,
     Both attach_to_what_is_missing_is_refused,
+    Both a_websocket_carries_both_directions,
+    Both a_websocket_gets_the_log_first,
 ];
 
 fn attach(e: &Engine, id: &str, query: &str) -> Result<http::Hijacked> {
@@ -98,4 +101,34 @@ fn attach_to_what_is_missing_is_refused(e: &mut Engine) -> Result<()> {
     let stream = attach(e, "none-such", "stream=1&stdout=1")?;
     ensure!(stream.status == 404, "{}", stream.status);
     Ok(())
+}
+
+fn a_websocket_carries_both_directions(e: &mut Engine) -> Result<()> {
+    let body = json!({ "Image": "busybox", "Cmd": ["sh", "-c", "read x; echo got $x; read y; echo $y >&2"], "OpenStdin": true, "StdinOnce": true });
+    let id = e.create("", body)?;
+    let path = format!("/v1.44/containers/{id}/attach/ws?stream=1&stdin=1&stdout=1&stderr=1");
+    let mut client = WebSocket::open(&e.socket(), &path)?;
+    e.post(&format!("/containers/{id}/start"))?.expect(204)?;
+    client.send(b"a line\n")?;
+    let first = client.next()?;
+    ensure!(first == Message::Data { binary: true, bytes: b"got a line\n".to_vec() }, "{first:?}");
+    client.send(b"another\n")?;
+    client.read_until("another\n")?;
+    ensure!(client.next()? == Message::Close);
+    ensure!(e.wait(&id)? == 0);
+    e.remove(&id)
+}
+
+fn a_websocket_gets_the_log_first(e: &mut Engine) -> Result<()> {
+    let id = e.run("", shell("echo before; echo more >&2; sleep 600"))?;
+    e.until("the log is there", || {
+        Ok(Some(()).filter(|()| e.logs(&id).is_ok_and(|(_, err)| err == "more\n")))
+    })?;
+    let path = format!("/v1.44/containers/{id}/attach/ws?logs=1&stream=1&stdout=1&stderr=1");
+    let mut client = WebSocket::open(&e.socket(), &path)?;
+    client.read_until("more\n")?;
+    client.close()?;
+    e.get("/containers/none/attach/ws?stream=1")?.refuses(404, "No such container: none")?;
+    e.get(&format!("/containers/{id}/attach/ws?stream=1&detachKeys=ctrl-nonsense"))?.expect(400)?;
+    e.remove(&id)
 }

@@ -13,6 +13,9 @@ cases![
     Both a_volume_in_use_is_not_removed,
     Both prune_spares_named_volumes,
     Both list_filters,
+    Both a_subpath_of_a_volume_is_mounted,
+    Both a_subpath_stays_inside_the_volume,
+    Both an_image_is_mounted_read_only,
 ];
 
 fn a_named_volume_keeps_its_content(e: &mut Engine) -> Result<()> {
@@ -121,5 +124,69 @@ fn list_filters(e: &mut Engine) -> Result<()> {
     for name in ["listed-a", "listed-b"] {
         e.delete(&format!("/volumes/{name}"))?.expect(204)?;
     }
+    Ok(())
+}
+
+fn subpath(volume: &str, subpath: &str) -> serde_json::Value {
+    json!({ "HostConfig": { "Mounts": [
+        { "Type": "volume", "Source": volume, "Target": "/mnt", "VolumeOptions": { "Subpath": subpath } }
+    ] } })
+}
+
+fn a_subpath_of_a_volume_is_mounted(e: &mut Engine) -> Result<()> {
+    let whole = json!({ "HostConfig": { "Binds": ["parts:/all"] } });
+    output(
+        e,
+        with(shell("mkdir -p /all/a/b; echo deep > /all/a/b/file; ln -s a/b /all/link"), whole.clone()),
+    )?;
+    let (_, out, err) =
+        output(e, with(shell("cat /mnt/file; echo new > /mnt/other"), subpath("parts", "a/b")))?;
+    ensure!(out == "deep\n", "{out:?} {err:?}");
+    let (_, out, err) = output(e, with(shell("cat /mnt"), subpath("parts", "link/other")))?;
+    ensure!(out == "new\n", "{out:?} {err:?}");
+    let (_, out, _) = output(e, with(shell("cat /all/a/b/file"), whole))?;
+    ensure!(out == "deep\n", "{out:?}");
+    e.delete("/volumes/parts")?.expect(204)?;
+    Ok(())
+}
+
+fn a_subpath_stays_inside_the_volume(e: &mut Engine) -> Result<()> {
+    let whole = json!({ "HostConfig": { "Binds": ["walls:/all"] } });
+    output(e, with(shell("ln -s / /all/root; ln -s ../../.. /all/up"), whole))?;
+    for (path, status, text) in [
+        ("root", 400, "path concatenation escapes the base directory"),
+        ("up", 400, "path concatenation escapes the base directory"),
+        ("none", 404, "cannot access path"),
+    ] {
+        let id = e.create("", with(shell("ls /mnt"), subpath("walls", path)))?;
+        e.post(&format!("/containers/{id}/start"))?.refuses(status, text)?;
+        e.remove(&id)?;
+    }
+    e.post_json("/containers/create", with(shell("true"), subpath("walls", "../x")))?
+        .refuses(400, "subpath must be a relative path within the volume")?;
+    e.delete("/volumes/walls")?.expect(204)?;
+    Ok(())
+}
+
+fn an_image_is_mounted_read_only(e: &mut Engine) -> Result<()> {
+    let mount = |options: serde_json::Value| {
+        json!({ "HostConfig": { "Mounts": [
+            { "Type": "image", "Source": "busybox", "Target": "/img", "ImageOptions": options }
+        ] } })
+    };
+    let body = with(shell("ls /img/bin/sh; echo x > /img/new"), mount(json!({})));
+    let id = e.create("", body)?;
+    let shown = e.get(&format!("/containers/{id}/json"))?.json()?["Mounts"][0].clone();
+    ensure!(shown["Type"] == "image" && shown["RW"] == false && shown["Name"] == "busybox", "{shown}");
+    e.post(&format!("/containers/{id}/start"))?.expect(204)?;
+    e.wait(&id)?;
+    let (out, err) = e.logs(&id)?;
+    ensure!(out == "/img/bin/sh\n" && err.contains("Read-only file system"), "{out:?} {err:?}");
+    // Again, as a mount of before must not be in the way.
+    e.post(&format!("/containers/{id}/start"))?.expect(204)?;
+    e.wait(&id)?;
+    e.remove(&id)?;
+    let (_, out, err) = output(e, with(shell("ls /img/group"), mount(json!({ "Subpath": "etc" }))))?;
+    ensure!(out == "/img/group\n", "{out:?} {err:?}");
     Ok(())
 }

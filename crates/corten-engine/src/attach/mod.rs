@@ -110,14 +110,13 @@ impl Attachment {
     }
 
     /// What was written before, if the client asked for it and the log holds it.
-    pub fn history(&self) -> Option<Batches> {
+    pub fn history(&self, framing: Framing) -> Option<Batches> {
         let record = &self.container.view().record;
         if !self.request.logs || record.host.log_config.r#type == "none" {
             return None;
         }
         let request =
             LogRequest { stdout: self.request.stdout, stderr: self.request.stderr, ..LogRequest::default() };
-        let framing = if self.tty() { Framing::Raw } else { Framing::Multiplexed };
         let path = self.engine.paths.json_log(self.container.id());
         Some(self.engine.logs.read(path, request, framing, std::future::pending()))
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::mounts::{self, MountKind, MountPoint};
 use super::record::{Live, Record};
-use super::{ContainerError, Containers, Shared, View, merge, name, oci_spec, owner, validate};
+use super::{ContainerError, Containers, Shared, View, link, merge, name, oci_spec, owner, source, validate};
 use crate::volume::VolumeRequest;
 
 /// A container to create.
@@ -31,6 +31,7 @@ impl Containers {
         if host.restart_policy.name.is_empty() {
             host.restart_policy.name = "no".into();
         }
+        validate::network_mode(&config, &host)?;
         validate::config(&mut config)?;
         let mut warnings = validate::host_config(&mut host, &shared.facts)?;
         let image = match config.image.as_str() {
@@ -48,6 +49,7 @@ impl Containers {
         }
         share_by_id(shared, &mut host)?;
         merge::with_defaults(&mut host, &shared.facts, &shared.config)?;
+        link::resolve(shared, &mut host)?;
         if let Some(image) = &image {
             merge::with_image(&mut config, &image_config(image));
             validate::config(&mut config)?;
@@ -112,10 +114,8 @@ impl Made<'_> {
     async fn undo(mut self) {
         self.done = true;
         self.shared.volumes.release(self.id, &[]).await;
-        if self.snapshot
-            && let Err(error) = self.shared.store.snapshots().remove(self.id).await
-        {
-            tracing::warn!(container = self.id, %error, "snapshot of a failed create stays until the next start");
+        if self.snapshot {
+            super::remove::snapshots(self.shared, self.id).await;
         }
         let _ = std::fs::remove_dir_all(self.shared.paths.container(self.id));
         self.shared.release_name(self.name, self.id);
@@ -257,9 +257,6 @@ async fn resolve_mounts(
         if point.must_exist() && !std::path::Path::new(&point.source).exists() {
             return Err(ContainerError::BindSource(point.source));
         }
-        if point.kind == MountKind::Image {
-            return Err(ContainerError::NotImplemented("mount of an image".into()));
-        }
         own.push(point);
     }
     points.extend(own.into_iter().map(|point| (point.destination.clone(), point)));
@@ -271,6 +268,10 @@ async fn resolve_mounts(
             let driver = host.volume_driver.clone();
             points.insert(target.clone(), MountPoint { driver, ..MountPoint::anonymous(&target) });
         }
+    }
+    for (place, point) in points.values_mut().enumerate().filter(|(_, point)| point.kind == MountKind::Image)
+    {
+        hold_image(shared, &source::image_key(&record.id, place), point).await?;
     }
     let mut root = None;
     for point in points.values_mut().filter(|point| point.kind == MountKind::Volume) {
@@ -299,5 +300,14 @@ async fn resolve_mounts(
         }
     }
     record.mounts = points.into_values().collect();
+    Ok(())
+}
+
+/// Holds the layers of an image that is mounted, whatever becomes of its name.
+async fn hold_image(shared: &Arc<Shared>, key: &str, point: &mut MountPoint) -> Result<(), ContainerError> {
+    let image = shared.store.images().resolve_for(&point.name, None)?;
+    shared.store.ensure_unpacked(&image).await?;
+    shared.store.snapshots().prepare(key, image.chain_id().as_ref()).await?;
+    point.spec.source = image.id.to_string();
     Ok(())
 }

@@ -52,14 +52,9 @@ impl Containers {
     }
 
     /// Takes a container off a network, running or not.
-    pub async fn disconnect(
-        &self,
-        container: &str,
-        network: &str,
-        force: bool,
-    ) -> Result<(), ContainerError> {
+    pub async fn disconnect(&self, container: &str, network: &str) -> Result<(), ContainerError> {
         let network = network.to_owned();
-        self.find(container)?.ask(move |owner| Box::pin(owner.disconnect(network, force))).await?
+        self.find(container)?.ask(move |owner| Box::pin(owner.disconnect(network))).await?
     }
 }
 
@@ -83,9 +78,9 @@ impl Owner {
         self.persist_record().await
     }
 
-    async fn disconnect(&mut self, network: String, force: bool) -> Result<(), ContainerError> {
+    async fn disconnect(&mut self, network: String) -> Result<(), ContainerError> {
         let request = self.network_request();
-        let name = self.shared.networks.disconnect(&network, &request, force).await?;
+        let name = self.shared.networks.disconnect(&network, &request).await?;
         self.live().network.endpoints.remove(&name);
         Arc::make_mut(&mut self.view.record).networks.remove(&name);
         self.publish();

@@ -59,6 +59,22 @@ pub enum ContainerError {
     /// A bind's source that is not there.
     #[error("invalid mount config for type \"bind\": bind source path does not exist: {0}")]
     BindSource(String),
+    /// A subpath of a volume or an image that is not there.
+    #[error("cannot access path {path}: {source}")]
+    Subpath {
+        /// The whole path.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A subpath that leads out of its volume or image.
+    #[error("path concatenation escapes the base directory, base: {base}, subpath: {subpath}")]
+    SubpathEscapes {
+        /// What it leads out of.
+        base: std::path::PathBuf,
+        /// The subpath.
+        subpath: String,
+    },
     /// Not a signal.
     #[error(transparent)]
     Signal(#[from] SignalError),
@@ -155,7 +171,9 @@ impl ContainerError {
 impl Kind for ContainerError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) | Self::Gone(_) | Self::FileNotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound(_) | Self::Gone(_) | Self::FileNotFound { .. } | Self::Subpath { .. } => {
+                ErrorKind::NotFound
+            }
             Self::Ambiguous(_)
             | Self::Identifier(_)
             | Self::Name(_)
@@ -163,6 +181,7 @@ impl Kind for ContainerError {
             | Self::Mount(_)
             | Self::DuplicateMount(_)
             | Self::BindSource(_)
+            | Self::SubpathEscapes { .. }
             | Self::Signal(_)
             | Self::User(_)
             | Self::Security(_)

@@ -45,6 +45,7 @@ fn inspect(shared: &Shared, container: &Container) -> Inspect {
     let record = &view.record;
     let execs = container.running_execs();
     let mut host = record.host.clone();
+    host.links = super::link::shown(shared, record);
     for (name, (soft, hard)) in &shared.config.default_ulimits {
         let list = host.resources.ulimits.get_or_insert_default();
         if !list.iter().any(|limit| limit.name == *name) {

@@ -18,10 +18,13 @@ impl Containers {
         let views = self.views();
         let plan = Plan::new(filter, &views, &self.shared)?;
         let now = Timestamp::now();
+        let links = super::link::names(&views);
         let mut rows = Vec::new();
         for view in plan.select(&views) {
             let mut row = summary(&view, now);
             row.image = self.image_name(&view);
+            row.names.extend(links.get(row.id.as_str()).into_iter().flatten().cloned());
+            row.names.sort();
             if filter.size {
                 let (writable, root) = self.shared.size(&row.id)?;
                 row.size_rw = writable;

@@ -91,6 +91,8 @@ pub struct Input<'a> {
     pub cgroup: String,
     /// Host path of the reaping init, for containers that want one.
     pub init: Option<&'a str>,
+    /// Variables that tell of linked containers.
+    pub links: Vec<String>,
     /// rlimits of the daemon's configuration: (name, soft, hard).
     pub default_ulimits: Vec<(String, i64, i64)>,
 }
@@ -174,7 +176,7 @@ fn process(input: &Input<'_>, capabilities: &[&'static str]) -> Process {
             ..User::default()
         },
         args,
-        env: environment(config, &input.user.home),
+        env: environment(config, &input.user.home, &input.links),
         cwd: if config.working_dir.is_empty() { "/".into() } else { config.working_dir.clone() },
         // A user other than root keeps nothing but the bound (CVE-2021-20188); nothing is ever inherited.
         capabilities: Some(Capabilities {
@@ -191,12 +193,13 @@ fn process(input: &Input<'_>, capabilities: &[&'static str]) -> Process {
     }
 }
 
-/// The environment: what every container has, then the configuration's, which wins.
-pub fn environment(config: &Config, home: &str) -> Vec<String> {
+/// The environment: what every container has, what tells of linked ones, then the configuration's, which wins.
+pub fn environment(config: &Config, home: &str, links: &[String]) -> Vec<String> {
     let mut env = vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={}", config.hostname)];
     if config.tty {
         env.push("TERM=xterm".into());
     }
+    env.extend_from_slice(links);
     env = replace_or_append(env, config.env.iter().flatten());
     if !env.iter().any(|variable| variable.starts_with("HOME=")) {
         env.push(format!("HOME={home}"));
@@ -266,7 +269,7 @@ mod tests {
             env: list(&["A=1", "PATH=/bin", "TERM", "A=2"]),
             ..Config::default()
         };
-        assert_eq!(environment(&config, "/root"), ["PATH=/bin", "HOSTNAME=h", "A=2", "HOME=/root"]);
+        assert_eq!(environment(&config, "/root", &[]), ["PATH=/bin", "HOSTNAME=h", "A=2", "HOME=/root"]);
     }
 
     /// The spec of a plain `run busybox sh`, and of one with everything, as Docker makes them.
@@ -313,6 +316,7 @@ mod tests {
                 pid: Ns::New,
                 cgroup: "/corten/0123456789abcdef".into(),
                 init: None,
+                links: Vec::new(),
                 default_ulimits: Vec::new(),
             })
             .unwrap();

@@ -5,8 +5,9 @@ use corten_store::{Durability, SnapshotError};
 
 use super::owner::Owner;
 use super::record::{CONTAINER, STATE};
+use super::source::Sources;
 use super::state::{Request, State, admit};
-use super::{ContainerError, Containers, kill};
+use super::{ContainerError, Containers, Shared, kill};
 
 /// How a container is removed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,11 +23,10 @@ pub struct RemoveOptions {
 impl Containers {
     /// Removes a container.
     pub async fn remove(&self, name: &str, options: RemoveOptions) -> Result<(), ContainerError> {
-        let container = self.find(name)?;
         if options.link {
-            let text = "Conflict, cannot remove the default link name of the container";
-            return Err(ContainerError::Join(text.into()));
+            return self.remove_link(name).await;
         }
+        let container = self.find(name)?;
         let request = Request::Remove { force: options.force };
         container.admit(request).map_err(|reason| refused(name, reason))?;
         if options.force && container.view().live.state.is_active() {
@@ -49,6 +49,19 @@ impl Containers {
             Err(ContainerError::Gone(_)) => Ok(()),
             Ok(result) => result,
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// Removes a container's writable layer, and lets go of the images it mounts.
+pub(super) async fn snapshots(shared: &Shared, id: &str) {
+    let snapshots = shared.store.snapshots();
+    let own = |key: &String| key.split('.').next() == Some(id);
+    for key in snapshots.keys().into_iter().filter(own) {
+        match snapshots.remove(&key).await {
+            Ok(()) | Err(SnapshotError::NotFound { .. }) => {}
+            // Without a record it is nobody's: the sweeper takes it.
+            Err(error) => tracing::warn!(container = id, %error, "snapshot not removed yet"),
         }
     }
 }
@@ -87,11 +100,8 @@ impl Owner {
         let changes = [CONTAINER, STATE].map(|kind| Change::Delete { kind, id: id.clone() }).to_vec();
         let durability = if self.view.record.host.auto_remove { Durability::None } else { Durability::Full };
         self.shared.store.records().batch_with(durability, changes).await?;
-        match self.shared.store.snapshots().remove(&id).await {
-            Ok(()) | Err(SnapshotError::NotFound { .. }) => {}
-            // Without a record it is nobody's: the sweeper takes it.
-            Err(error) => tracing::warn!(container = id, %error, "snapshot not removed yet"),
-        }
+        snapshots(&self.shared, &id).await;
+        Sources::at(self.shared.paths.mounts(&id)).release_all();
         let _ = std::fs::remove_dir_all(self.shared.paths.container(&id));
         let _ = std::fs::remove_dir_all(self.shared.paths.container_exec(&id));
         super::start::delete_cgroup(&super::start::cgroup_path(&self.shared, &self.view.record));

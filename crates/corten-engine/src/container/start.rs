@@ -14,7 +14,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corten_runtime::spec::Device;
@@ -22,10 +22,11 @@ use corten_sys::path::Root;
 use corten_types::ErrorKind;
 use rustix::fs::OFlags;
 
-use super::mounts::{MountKind, MountPoint, tmpfs_options};
+use super::mounts::MountKind;
 use super::oci_spec::{self, Input, Ns, SecurityOptions, SpecMount, SpecSource};
 use super::owner::Owner;
 use super::record::{NetworkView, Record};
+use super::source::{self, Sources};
 use super::state::{Refusal, Request, Run, State, admit};
 use super::{ContainerError, Containers, Shared, user};
 use crate::network::{Netns, NetworkMode, Sandbox};
@@ -122,6 +123,7 @@ impl Owner {
         // Whoever reads the tree of the stopped container finishes first.
         let _mounted_elsewhere = self.container.root_lock().lock_owned().await;
         let made = async {
+            super::link::check(&self.shared, &self.view.record)?;
             let mounted = self.mount().await?;
             let networked = self.network(mounted).await?;
             self.spawn(networked).await
@@ -157,9 +159,10 @@ impl Owner {
                 ))
             })?;
         }
+        let sources = Sources::at(self.shared.paths.mounts(&record.id));
         let mut mounts = Vec::new();
-        for point in &record.mounts {
-            mounts.push(spec_mount(point)?);
+        for (place, point) in record.mounts.iter().enumerate() {
+            mounts.push(source::spec_mount(&self.shared, &sources, &record.id, place, point)?);
         }
         for (target, options) in record.host.tmpfs.iter().flatten() {
             let destination = super::mounts::clean(target);
@@ -214,7 +217,9 @@ impl Owner {
             stdin_once: record.config.stdin_once,
             spool_dir: shared.paths.container(&record.id),
         };
-        match shim.create(create, Some(mounted.rootfs)).await {
+        let created = shim.create(create, Some(mounted.rootfs)).await;
+        Sources::at(shared.paths.mounts(&record.id)).release_bound();
+        match created {
             Ok(process) => Ok((shim, news, process.pid)),
             Err(error) => {
                 let _ = shim.shutdown().await;
@@ -254,6 +259,7 @@ impl Owner {
         self.start_health();
         self.persist().await;
         self.publish();
+        self.tell_parents();
         self.emit("start", &[]);
     }
 
@@ -271,6 +277,7 @@ impl Owner {
         let cgroup = cgroup_path(&self.shared, &self.view.record);
         let folder = self.shared.paths.container_exec(&id);
         delete_cgroup(&cgroup);
+        Sources::at(self.shared.paths.mounts(&id)).release_all();
         let _ = fs::remove_dir_all(folder);
     }
 }
@@ -324,44 +331,6 @@ pub(crate) fn read_text(root: Root<'_>, path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn spec_mount(point: &MountPoint) -> Result<SpecMount, ContainerError> {
-    let destination = point.destination.clone();
-    let options = point.spec.volume_options.as_ref();
-    if options.is_some_and(|options| !options.subpath.is_empty()) {
-        return Err(ContainerError::NotImplemented("subpath of a volume".into()));
-    }
-    let source = match point.kind {
-        MountKind::Tmpfs => {
-            let options = tmpfs_options(point.spec.tmpfs_options.as_ref(), !point.rw);
-            SpecSource::Tmpfs(options.map_err(ContainerError::Path)?)
-        }
-        MountKind::Image => return Err(ContainerError::NotImplemented("mount of an image".into())),
-        MountKind::Volume | MountKind::Bind => {
-            let path = Path::new(&point.source);
-            if point.kind == MountKind::Bind && !path.exists() {
-                if !point.create_source {
-                    return Err(ContainerError::BindSource(point.source.clone()));
-                }
-                fs::create_dir_all(path).map_err(|error| {
-                    ContainerError::Path(format!(
-                        "error while creating mount source path '{}': mkdir {}: {error}",
-                        point.source, point.source
-                    ))
-                })?;
-            }
-            let bind = point.spec.bind_options.clone().unwrap_or_default();
-            SpecSource::Bind {
-                path: point.source.clone(),
-                writable: point.rw,
-                recursive: !bind.non_recursive,
-                shallow_read_only: bind.read_only_non_recursive,
-                propagation: point.propagation.clone(),
-            }
-        }
-    };
-    Ok(SpecMount { destination, source })
-}
-
 /// The running container whose namespace is joined: its id and the pid of its init.
 fn joined(shared: &Shared, other: &str, own: &str, what: &str) -> Result<(String, i32), ContainerError> {
     let container = shared.find(other).map_err(|error| ContainerError::Join(error.to_string()))?;
@@ -407,9 +376,10 @@ pub(super) fn make_spec(
     let init_wanted = host.init.unwrap_or(shared.config.init) && pid == Ns::New;
     let mut mounts = mounted.mounts.clone();
     mounts.extend(network_files(record, sandbox));
-    let shm = Path::new("/dev/shm");
-    if host.ipc_mode == "host" && shm.exists() && !mounts.iter().any(|m| m.destination == "/dev/shm") {
-        mounts.push(bind("/dev/shm", shm, true));
+    if !mounts.iter().any(|mount| mount.destination == "/dev/shm")
+        && let Some(path) = shared_memory(shared, record)?
+    {
+        mounts.push(bind("/dev/shm", &path, true));
     }
     let security = host.security_opt.as_deref().unwrap_or_default();
     let security = SecurityOptions::parse(security, shared.config.no_new_privileges)?;
@@ -437,6 +407,7 @@ pub(super) fn make_spec(
         pid,
         cgroup: cgroup.to_owned(),
         init: init.as_deref(),
+        links: super::link::environment(shared, record),
         default_ulimits: shared
             .config
             .default_ulimits
@@ -444,6 +415,16 @@ pub(super) fn make_spec(
             .map(|(name, (soft, hard))| (name.clone(), *soft, *hard))
             .collect(),
     })?)
+}
+
+/// What is bound at `/dev/shm` of a container that shares it; one that does not gets a tmpfs of its own.
+fn shared_memory(shared: &Shared, record: &Record) -> Result<Option<PathBuf>, ContainerError> {
+    let of = |id: &str| Sources::at(shared.paths.mounts(id));
+    match record.host.ipc_mode.as_str() {
+        "host" => Ok(Some(PathBuf::from("/dev/shm")).filter(|path| path.exists())),
+        "shareable" => of(&record.id).make_shm(record.host.shm_size).map(Some),
+        mode => Ok(mode.strip_prefix("container:").and_then(|other| of(other).shm())),
+    }
 }
 
 /// The program that reaps in containers with an init: the monitor's own, which knows that role by its name.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use corten_runtime::cgroup::Cgroup;
 
+use super::source::Sources;
 use super::{Containers, Shared};
 use crate::shim::{Adopted, Shim, ShimSpec};
 
@@ -42,8 +43,10 @@ impl Containers {
 /// Ids that nobody owns but for which something is there. While the daemon serves, what has no owner at one look may
 /// be under creation (a snapshot and a folder are made before their record); at two looks in a row it is not.
 fn look(shared: &Shared) -> BTreeSet<String> {
-    let mut ids: BTreeSet<String> = shared.store.snapshots().keys().into_iter().collect();
-    for folder in [shared.paths.data_root.join("containers"), shared.paths.exec_root.join("containers")] {
+    let owner = |key: String| key.split('.').next().unwrap_or_default().to_owned();
+    let mut ids: BTreeSet<String> = shared.store.snapshots().keys().into_iter().map(owner).collect();
+    let (durable, running) = (&shared.paths.data_root, &shared.paths.exec_root);
+    for folder in [durable.join("containers"), running.join("containers"), running.join("mounts")] {
         ids.extend(names(&folder));
     }
     ids.extend(cgroups(&shared.config.cgroup_parent));
@@ -63,11 +66,10 @@ async fn remove(shared: &Shared, id: &str) {
         let _ = cgroup.kill_all();
     }
     super::start::delete_cgroup(&cgroup);
+    Sources::at(shared.paths.mounts(id)).release_all();
     let _ = fs::remove_dir_all(shared.paths.container_exec(id));
     let _ = fs::remove_dir_all(shared.paths.container(id));
-    if let Err(error) = shared.store.snapshots().remove(id).await {
-        tracing::debug!(container = id, %error, "no snapshot removed");
-    }
+    super::remove::snapshots(shared, id).await;
 }
 
 /// Ends a monitor that nobody knows of, and with it its container. Its objects are not touched by it afterwards.

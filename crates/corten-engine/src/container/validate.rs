@@ -104,6 +104,44 @@ fn health(check: &HealthConfig) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// Refused wherever a link would lead to or from the host's own stack.
+pub const HOST_NETWORK_AND_LINKS: &str = "conflicting options: host type networking can't be used with links. This would result in undefined behavior";
+
+/// Checks what a network mode leaves to be chosen, as the client asked for it: nothing is filled in yet.
+pub fn network_mode(config: &Config, host: &HostConfig) -> Result<(), Invalid> {
+    let any = |list: &Option<Vec<String>>| list.iter().flatten().next().is_some();
+    let conflict = |text: &str| invalid(format!("conflicting options: {text}"));
+    let mode = host.network_mode.as_str();
+    if mode == "container" || mode.starts_with("container:") {
+        if mode.strip_prefix("container:").is_none_or(str::is_empty) {
+            return invalid("invalid network mode: invalid container format container:<name|id>");
+        }
+        let ports = host.port_bindings.iter().flatten().next().is_some() || host.publish_all_ports;
+        let exposed = config.exposed_ports.iter().flatten().next().is_some();
+        let checks = [
+            (!config.hostname.is_empty(), "hostname and the network mode"),
+            (
+                any(&host.links),
+                "container type network can't be used with links. This would result in undefined behavior",
+            ),
+            (any(&host.dns), "dns and the network mode"),
+            (any(&host.extra_hosts), "custom host-to-IP mapping and the network mode"),
+            (ports, "port publishing and the container type network mode"),
+            (exposed, "port exposing and the container type network mode"),
+        ];
+        if let Some((_, text)) = checks.iter().find(|(conflicts, _)| *conflicts) {
+            return conflict(text);
+        }
+    }
+    if host.uts_mode == "host" && !config.hostname.is_empty() {
+        return conflict("hostname and the UTS mode");
+    }
+    if mode == "host" && any(&host.links) {
+        return invalid(HOST_NETWORK_AND_LINKS);
+    }
+    Ok(())
+}
+
 /// Checks what depends on the host, drops what this one cannot do, and returns the warnings.
 pub fn host_config(host: &mut HostConfig, facts: &HostFacts) -> Result<Vec<String>, Invalid> {
     if host.auto_remove && !matches!(host.restart_policy.name.as_str(), "" | "no") {

@@ -58,8 +58,9 @@ impl Containers {
 async fn wait(mut views: watch::Receiver<Arc<View>>, condition: WaitCondition, exits: u64) -> Waited {
     let met = |view: &Arc<View>| match condition {
         _ if view.removed => true,
+        // An exit is one even if the policy starts the container again.
         WaitCondition::NotRunning => {
-            !view.live.state.is_active() && !matches!(view.live.state, State::Starting)
+            view.exits > exits || !view.live.state.is_active() && view.live.state != State::Starting
         }
         WaitCondition::NextExit => view.exits > exits,
         WaitCondition::Removed => !view.removal_error.is_empty(),

@@ -19,7 +19,12 @@ struct Inherited {
 }
 
 /// The process of an exec in a running container whose specification lies at `config`.
-pub(super) fn plan(container: &Container, exec: &Exec, config: &Path) -> Result<Process, ExecError> {
+pub(super) fn plan(
+    container: &Container,
+    exec: &Exec,
+    config: &Path,
+    links: &[String],
+) -> Result<Process, ExecError> {
     let io = |operation, source| ExecError::Io { container: container.id().to_owned(), operation, source };
     let text = std::fs::read(config).map_err(|e| io("read its specification", e))?;
     let Inherited { mut process } =
@@ -31,7 +36,7 @@ pub(super) fn plan(container: &Container, exec: &Exec, config: &Path) -> Result<
     let user = user(container, name)?;
     let config = corten_api::container::Config { tty: options.tty, ..record.config.clone() };
     process.args = std::iter::once(&exec.program).chain(&exec.arguments).cloned().collect();
-    process.env = replace_or_append(environment(&config, &user.home), options.env.iter().flatten());
+    process.env = replace_or_append(environment(&config, &user.home, links), options.env.iter().flatten());
     process.user = User { uid: user.uid, gid: user.gid, additional_gids: user.groups, ..process.user };
     process.terminal = options.tty;
     process.console_size = None;

@@ -82,7 +82,8 @@ impl Execs {
     ) -> Result<(Shim, i32), ExecError> {
         let options = &exec.options;
         let config = self.paths.container_exec(container.id()).join("config.json");
-        let process = process::plan(container, exec, &config)?;
+        let links = self.containers.link_environment(container);
+        let process = process::plan(container, exec, &config, &links)?;
         let shim = container.shim().ok_or_else(|| Refusal::NotRunning { id: container.id().to_owned() })?;
         let process = serde_json::value::to_raw_value(&process).map_err(|source| ExecError::Io {
             container: container.id().to_owned(),

@@ -331,7 +331,7 @@ impl Networks {
         // Elsewhere our resolver knows them.
         let on_bridge = request.mode == NetworkMode::Bridge;
         for link in request.links.iter().filter(|_| on_bridge) {
-            records.extend(linked(&state, request, link)?);
+            records.extend(linked(&state, link));
         }
         Ok(records)
     }
@@ -362,28 +362,19 @@ impl Networks {
     }
 }
 
-/// The line for a legacy link on the default bridge: alias, host name and name of the other container.
-fn linked(
-    state: &State,
-    request: &ContainerNetworkRequest,
-    link: &str,
-) -> Result<Vec<HostRecord>, NetworkError> {
+/// The line for a legacy link on the default bridge, `<id>:<alias>`: alias, host name and name of the other container. One that does
+/// not run has none.
+fn linked(state: &State, link: &str) -> Vec<HostRecord> {
     let (target, alias) = link.split_once(':').unwrap_or((link, link));
-    let target = target.trim_start_matches('/');
-    let alias = alias.rsplit('/').next().unwrap_or(alias);
-    let found = state.sandboxes.values().find(|running| {
-        let record = running.record.lock();
-        record.name == target || record.id.starts_with(target)
-    });
-    let Some(running) = found else {
-        let text = format!("Cannot link to a non running container: /{target} AS /{}/{alias}", request.name);
-        return Err(NetworkError::refused(ErrorKind::Conflict, text));
-    };
+    let Some(running) = state.sandboxes.get(target) else { return Vec::new() };
     let record = running.record.lock();
-    let names = format!("{alias} {} {}", running.request.lock().hostname, record.name);
+    let mut names = format!("{alias} {}", running.request.lock().hostname);
+    if alias != record.name {
+        names = format!("{names} {}", record.name);
+    }
     let on_bridge = record.endpoints.iter().filter(|one| one.network_name == "bridge");
     let addresses = on_bridge.flat_map(|one| &one.addresses);
-    Ok(addresses.map(|net| HostRecord { address: net.addr(), names: names.clone() }).collect())
+    addresses.map(|net| HostRecord { address: net.addr(), names: names.clone() }).collect()
 }
 
 pub(super) fn device(error: std::io::Error) -> NetworkError {

@@ -140,7 +140,6 @@ impl Networks {
         &self,
         network: &str,
         container: &ContainerNetworkRequest,
-        force: bool,
     ) -> Result<String, NetworkError> {
         let record = self.state.lock().find(network)?.record.clone();
         if record.driver == Driver::Host {
@@ -162,10 +161,10 @@ impl Networks {
                 self.leave(&running, &one).await?;
                 self.announce_endpoint(&container.id, &one, "disconnect");
             }
-            _ if wanted || force => {}
+            _ if wanted => {}
             _ => {
                 let text = format!("container {} is not connected to network {}", container.id, record.name);
-                return Err(NetworkError::refused(ErrorKind::Conflict, text));
+                return Err(NetworkError::refused(ErrorKind::NotFound, text));
             }
         }
         Ok(record.name.clone())
@@ -206,6 +205,15 @@ impl Networks {
         }
         endpoint::release(&mut self.state.lock(), one);
         self.refresh(running)
+    }
+
+    /// The container has these legacy links now; its hosts file follows.
+    pub fn set_links(&self, container: &str, links: Vec<String>) {
+        let Some(running) = self.state.lock().sandboxes.get(container).cloned() else { return };
+        running.request.lock().links = links;
+        if let Err(error) = self.refresh(&running) {
+            tracing::warn!(container, %error, "links not renewed");
+        }
     }
 
     /// The container has another name now.

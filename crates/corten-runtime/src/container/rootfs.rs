@@ -59,6 +59,12 @@ impl AttachedRoot {
         let (propagation, extent) = plan.propagation;
         let change = Change { propagation: Some(propagation), ..Change::default() };
         set_attributes(&old, &change, extent).map_err(|e| InitFailure::system("set root propagation", &e))?;
+        if matches!(propagation, Propagation::Shared) {
+            // A root cannot be exchanged below a shared one; the container's own becomes shared once it is entered.
+            let change = Change { propagation: Some(Propagation::Private), ..Change::default() };
+            set_attributes(&old, &change, Extent::One)
+                .map_err(|e| InitFailure::system("set root propagation", &e))?;
+        }
         let root = match source {
             RootSource::Mount(fd) => fd,
             RootSource::Path(path) => clone_host_tree(&path, Extent::Tree)
@@ -148,6 +154,11 @@ impl AttachedRoot {
             }
             detach_current_directory()?;
             rustix::process::chdir("/")?;
+            if matches!(plan.propagation.0, Propagation::Shared) {
+                let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+                let change = Change { propagation: Some(Propagation::Shared), ..Change::default() };
+                set_attributes(root, &change, Extent::One)?;
+            }
             Ok(())
         };
         pivot().map_err(|e| InitFailure::system("pivot_root", &e))

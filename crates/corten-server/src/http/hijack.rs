@@ -22,7 +22,8 @@ type Task = Box<dyn FnOnce(Hijacked) -> Pin<Box<dyn Future<Output = ()> + Send>>
 
 /// A handler's wish for the raw connection.
 pub struct Hijack {
-    pub(crate) content_type: &'static str,
+    /// `None` where the protocol that is switched to has no use for one.
+    pub(crate) content_type: Option<&'static str>,
     pub(crate) task: Task,
 }
 
@@ -34,7 +35,19 @@ impl Hijack {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self { content_type, task: Box::new(move |connection| Box::pin(task(connection))) }
+        Self {
+            content_type: Some(content_type),
+            task: Box::new(move |connection| Box::pin(task(connection))),
+        }
+    }
+
+    /// Asks for the connection of a client that switches to another protocol than Docker's own streams; what that protocol wants
+    /// in the head are headers of the answer.
+    pub fn switch<F>(task: impl FnOnce(Hijacked) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self { content_type: None, task: Box::new(move |connection| Box::pin(task(connection))) }
     }
 
     /// The type of a framed stream.
@@ -47,6 +60,11 @@ impl Hijack {
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
     /// The socket itself, if nothing lies between it and the bytes (no TLS).
     fn into_socket(self: Box<Self>) -> Result<OwnedFd, Box<dyn Transport>>;
+
+    /// Resolves when the client has read everything that was written, where the kernel can tell; at once where it cannot.
+    fn poll_read_by_client(&self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 }
 
 /// A connection that is the handler's now.

@@ -12,7 +12,6 @@ pub fn routes(r: &mut Router) {
         (Method::POST, "/session", "the BuildKit session (POST /session)"),
         (Method::POST, "/grpc", "the BuildKit API (POST /grpc)"),
         (Method::GET, "/distribution/{name:*}/json", "inspecting images in a registry (GET /distribution)"),
-        (Method::GET, "/containers/{id}/attach/ws", "attaching by WebSocket"),
         (Method::POST, "/containers/{id}/checkpoints", "checkpointing"),
         (Method::GET, "/containers/{id}/checkpoints", "checkpointing"),
         (Method::DELETE, "/containers/{id}/checkpoints/{name}", "checkpointing"),
@@ -29,7 +28,6 @@ pub fn routes(r: &mut Router) {
         (Method::GET, "/swarm", SWARM),
         (Method::POST, "/swarm/init", SWARM),
         (Method::POST, "/swarm/join", SWARM),
-        (Method::POST, "/swarm/leave", SWARM),
         (Method::POST, "/swarm/update", SWARM),
         (Method::GET, "/swarm/unlockkey", SWARM),
         (Method::POST, "/swarm/unlock", SWARM),
@@ -61,9 +59,15 @@ pub fn routes(r: &mut Router) {
         r.missing(method.clone(), pattern, what);
     }
     r.get("/plugins/{name:*}/json", no_such_plugin);
+    r.post("/swarm/leave", in_no_swarm);
 }
 
 /// None can be installed, so none is ever found: `docker inspect` asks here last, for any name.
 async fn no_such_plugin(req: Request) -> Result<Response, ApiError> {
     Err(ApiError::not_found(format!("plugin {:?} not found", req.param("name"))))
+}
+
+/// Clients leave whatever swarm there may be, to be sure, and know this answer.
+async fn in_no_swarm(_: Request) -> Result<Response, ApiError> {
+    Err(ApiError::new(corten_types::ErrorKind::Unavailable, "This node is not part of a swarm"))
 }

@@ -1,18 +1,20 @@
-//! Attaching to containers, and the size of their terminals.
+//! Attaching to containers, over the raw connection or a WebSocket, and the size of their terminals.
 
 use corten_engine::attach::AttachRequest;
+use corten_engine::logs::Framing;
 use corten_engine::shim::Size;
-use http::Method;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::http::Body;
 use crate::{ApiError, Hijack, Query, Request, Response, Router};
 
+mod websocket;
+
 /// Registers them.
 pub fn routes(r: &mut Router) {
     r.post("/containers/{id}/attach", attach);
-    r.missing(Method::GET, "/containers/{id}/attach/ws", "attach over a WebSocket");
+    r.get("/containers/{id}/attach/ws", attach_by_websocket);
     r.post("/containers/{id}/resize", resize);
 }
 
@@ -32,7 +34,8 @@ async fn attach(req: Request) -> Result<Response, ApiError> {
     };
     let content_type = if attachment.tty() { Hijack::RAW } else { Hijack::MULTIPLEXED };
     Ok(Response::hijack(Hijack::new(content_type, async move |mut connection| {
-        if let Some(mut history) = attachment.history() {
+        let framing = if attachment.tty() { Framing::Raw } else { Framing::Multiplexed };
+        if let Some(mut history) = attachment.history(framing) {
             while let Some(batch) = history.recv().await {
                 let Ok(batch) = batch else { break };
                 if connection.write_all(&batch).await.is_err() {
@@ -45,6 +48,25 @@ async fn attach(req: Request) -> Result<Response, ApiError> {
             tracing::debug!(%error, "a client was not attached");
         }
     })))
+}
+
+async fn attach_by_websocket(req: Request) -> Result<Response, ApiError> {
+    let query = req.query();
+    // Older clients have no say in the streams.
+    let wants = |name: &str| !req.version().at_least(42) || query.bool(name);
+    let request = AttachRequest {
+        stdin: wants("stdin"),
+        stdout: wants("stdout"),
+        stderr: wants("stderr"),
+        logs: query.bool("logs"),
+        stream: query.bool("stream"),
+        detach_keys: query.text("detachKeys").unwrap_or_default().to_owned(),
+    };
+    let attachment = req.engine().attach(req.param("id"), request)?;
+    let accept = websocket::accept(&req)?;
+    let binary = req.version().at_least(28);
+    let hijack = Hijack::switch(move |connection| websocket::serve(connection, attachment, binary));
+    Ok(Response::hijack(hijack).header(SEC_WEBSOCKET_ACCEPT, accept))
 }
 
 /// Docker refuses an attach after it took the connection over: in plain text, under the stream's type.

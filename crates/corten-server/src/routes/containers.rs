@@ -30,7 +30,7 @@ pub fn routes(r: &mut Router) {
     r.post("/containers/{id}/rename", rename);
     r.post("/containers/{id}/update", update);
     r.post_until_client_leaves("/containers/{id}/wait", wait);
-    r.delete("/containers/{id}", remove);
+    r.delete("/containers/{id:*}", remove);
     r.get("/containers/{id}/top", top);
     r.get("/containers/{id}/changes", changes);
     r.get("/containers/{id}/stats", stats);

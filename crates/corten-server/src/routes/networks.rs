@@ -50,6 +50,6 @@ async fn connect(mut req: Request) -> Result<Response, ApiError> {
 
 async fn disconnect(mut req: Request) -> Result<Response, ApiError> {
     let wanted: NetworkDisconnect = req.json().await?;
-    req.engine().containers.disconnect(&wanted.container, req.param("id"), wanted.force).await?;
+    req.engine().containers.disconnect(&wanted.container, req.param("id")).await?;
     Ok(Response::status(StatusCode::OK))
 }

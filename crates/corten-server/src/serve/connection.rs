@@ -40,6 +40,8 @@ use crate::http::{Body, Content, Hijack, Hijacked, Response, Transport};
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection may idle between requests.
 const IDLE_DEADLINE: Duration = Duration::from_secs(300);
+/// How long the stream behind a hijack's head waits for the client to have read that.
+const HEAD_READ: Duration = Duration::from_millis(100);
 /// How much of an unread body is thrown away so that the client can read the refusal.
 const LINGER_BYTES: u64 = 1 << 20;
 /// How long that may take.
@@ -226,12 +228,13 @@ fn asks_upgrade(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The head of an answer whose body is the raw connection.
-fn hijack_head(upgrade: Option<&str>, content_type: &str, headers: &HeaderMap) -> Vec<u8> {
+fn hijack_head(upgrade: Option<&str>, content_type: Option<&str>, headers: &HeaderMap) -> Vec<u8> {
+    let content_type = content_type.map(|kind| format!("Content-Type: {kind}\r\n")).unwrap_or_default();
     let mut head = match upgrade {
         Some(protocol) => {
-            format!("HTTP/1.1 101 UPGRADED\r\nContent-Type: {content_type}\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n")
+            format!("HTTP/1.1 101 UPGRADED\r\n{content_type}Connection: Upgrade\r\nUpgrade: {protocol}\r\n")
         }
-        None => format!("HTTP/1.1 {}\r\nContent-Type: {content_type}\r\n", StatusCode::OK),
+        None => format!("HTTP/1.1 {}\r\n{content_type}", StatusCode::OK),
     }
     .into_bytes();
     for (name, value) in headers {
@@ -247,6 +250,8 @@ async fn hand_over<T: Transport + 'static>(mut io: T, early: Bytes, wish: Wish) 
     // A client that is gone already is found by the task when it reads.
     let _ = io.write_all(&wish.head).await;
     let _ = io.flush().await;
+    // Clients that read the head through a buffer and the stream beside it (docker-py) lose what arrives together with the head.
+    let _ = tokio::time::timeout(HEAD_READ, poll_fn(|cx| io.poll_read_by_client(cx))).await;
     (wish.hijack.task)(Hijacked::new(early, Box::new(io))).await;
 }
 

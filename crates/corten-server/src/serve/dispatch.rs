@@ -182,7 +182,7 @@ impl Server {
             && !version.at_least(42)
         {
             // Older clients know one type for both kinds of stream.
-            hijack.content_type = Hijack::RAW;
+            hijack.content_type = hijack.content_type.map(|_| Hijack::RAW);
         }
         with_version_headers(response).header(HeaderName::from_static("docker-experimental"), "false")
     }

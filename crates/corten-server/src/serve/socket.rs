@@ -196,6 +196,23 @@ impl Transport for Socket {
             Err(None) => Err(Box::new(tokio::io::empty())),
         }
     }
+
+    fn poll_read_by_client(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self::Unix(stream) = self else { return Poll::Ready(()) };
+        loop {
+            // Each read of the other end makes room, which is an edge of writability.
+            if stream.poll_write_ready(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let all_read = || match corten_sys::socket::unread(stream) {
+                Ok(0) | Err(_) => Ok(()),
+                Ok(_) => Err(io::ErrorKind::WouldBlock.into()),
+            };
+            if stream.try_io(Interest::WRITABLE, all_read).is_ok() {
+                return Poll::Ready(());
+            }
+        }
+    }
 }
 
 impl Transport for tokio::io::Empty {
