@@ -1,7 +1,8 @@
 //! Unpacks an archive into a tree: a layer into its own lower directory, or plain files into a container.
 //!
 //! ```text
-//!   .wh.name        → character device 0:0 (hides name below)      .wh..wh..opq → trusted.overlay.opaque=y
+//!   .wh.name        → character device 0:0 (hides name below)
+//!   .wh..wh..opq    → remembered: settle() marks the directory, which takes a privilege that this does not want
 //!   a/b/c, no a/b   → a and b are made and remembered: settle() gives them the looks they have below
 //!   link to nothing → remembered: settle() looks for its target below
 //! ```
@@ -9,13 +10,13 @@
 //! A later entry replaces an earlier one of the same path, but a directory stays a directory.
 
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, makedev};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, makedev};
 use rustix::io::Errno;
 
-use crate::beneath::{Beneath, Missing, clean, split};
+use crate::beneath::{Beneath, Missing, clean, join, split};
 use crate::entry::{Entry, EntryKind, Time};
 use crate::error::ApplyError;
 use crate::limits::{Limits, NAME_MAX, PATH_MAX};
@@ -57,6 +58,8 @@ pub struct ApplyOptions {
     pub replace_directories: bool,
     /// How much it may unpack to.
     pub limits: Limits,
+    /// The process's umask, where the caller knows it; otherwise it is read from `/proc`.
+    pub umask: Option<u32>,
 }
 
 impl ApplyOptions {
@@ -67,12 +70,19 @@ impl ApplyOptions {
             ownership: Ownership::Archive,
             replace_directories: true,
             limits,
+            umask: None,
         }
     }
 
     /// For files that are copied into a tree.
     pub const fn copy(limits: Limits) -> Self {
-        Self { whiteouts: Whiteouts::Plain, ownership: Ownership::Archive, replace_directories: true, limits }
+        Self {
+            whiteouts: Whiteouts::Plain,
+            ownership: Ownership::Archive,
+            replace_directories: true,
+            limits,
+            umask: None,
+        }
     }
 }
 
@@ -81,6 +91,8 @@ impl ApplyOptions {
 pub struct Applied {
     /// Directories the archive did not name.
     pub implied: Vec<Vec<u8>>,
+    /// Directories that hide what lies beneath them.
+    pub opaque: Vec<Vec<u8>>,
     /// Hard links to files the archive did not hold.
     pub links: Vec<DeferredLink>,
     /// Whether the archive named the root itself.
@@ -152,7 +164,7 @@ impl<'a> Applier<'a> {
             bytes: 0,
             inodes: 0,
             buffer: vec![0; BUFFER],
-            umask: umask(),
+            umask: options.umask.unwrap_or_else(umask),
             maker: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
         }
     }
@@ -189,7 +201,7 @@ impl<'a> Applier<'a> {
         let path = self.place(&entry.path)?;
         self.inodes += 1;
         if self.inodes > self.options.limits.inodes {
-            return Err(ApplyError::Limit { what: "files", limit: self.options.limits.inodes });
+            return Err(ApplyError::Limit { what: "files".into(), limit: self.options.limits.inodes });
         }
         if path == self.base {
             return self.root(entry, &path);
@@ -262,7 +274,8 @@ impl<'a> Applier<'a> {
     ) -> Result<(), ApplyError> {
         let directory = self.parent(entry, parent)?;
         if name == WHITEOUT_OPAQUE {
-            return set_opaque(&directory).map_err(ApplyError::io(&entry.path, "make opaque"));
+            self.applied.opaque.push(parent.to_vec());
+            return Ok(());
         }
         if hidden.is_empty() || hidden == b"." || hidden == b".." {
             return Err(ApplyError::entry(&entry.path, "a whiteout of nothing"));
@@ -271,10 +284,11 @@ impl<'a> Applier<'a> {
             Ok(()) => Ok(()),
             // A whiteout is about the layers below; what this layer holds itself stays, and hides what is below.
             Err(Errno::EXIST) => {
-                match rustix::fs::openat(&directory, hidden, READ_DIRECTORY, Mode::empty()) {
-                    Ok(child) => set_opaque(&child).map_err(ApplyError::io(&entry.path, "make opaque")),
-                    Err(_) => Ok(()),
+                let child = tree::stat(&directory, hidden).map_err(ApplyError::io(&entry.path, "look at"))?;
+                if FileType::from_raw_mode(child.st_mode) == FileType::Directory {
+                    self.applied.opaque.push(join(parent, hidden));
                 }
+                Ok(())
             }
             Err(errno) => Err(ApplyError::io(&entry.path, "hide")(errno)),
         }
@@ -311,7 +325,7 @@ impl<'a> Applier<'a> {
     ) -> Result<(), ApplyError> {
         self.bytes = self.bytes.saturating_add(entry.size);
         if self.bytes > self.options.limits.bytes {
-            return Err(ApplyError::Limit { what: "bytes", limit: self.options.limits.bytes });
+            return Err(ApplyError::Limit { what: "bytes".into(), limit: self.options.limits.bytes });
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // Most files can be born with their looks: layers of many small files are bound by system calls.
@@ -397,7 +411,7 @@ impl<'a> Applier<'a> {
         let directory = rustix::fs::openat(parent, name, READ_DIRECTORY, Mode::empty())
             .map_err(ApplyError::io(&entry.path, "open"))?;
         if hides {
-            set_opaque(&directory).map_err(ApplyError::io(&entry.path, "make opaque"))?;
+            self.applied.opaque.push(path.to_vec());
         }
         self.looks(entry, &directory)?;
         self.beneath.implied.remove(path);
@@ -498,14 +512,7 @@ impl<'a> Applier<'a> {
         let owner = ApplyError::io(&entry.path, "set the owner of");
         rustix::fs::chownat(fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH).map_err(owner)?;
         let mode = Mode::from_raw_mode(entry.mode & 0o7777);
-        let changed = match rustix::fs::fchmod(fd, mode) {
-            // A descriptor opened with O_PATH; its magic link leads to the same inode.
-            Err(Errno::BADF) => {
-                rustix::fs::chmodat(CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), mode, AtFlags::empty())
-            }
-            changed => changed,
-        };
-        changed.map_err(ApplyError::io(&entry.path, "set the mode of"))?;
+        tree::change_mode(fd, mode).map_err(ApplyError::io(&entry.path, "set the mode of"))?;
         xattr::set(fd, &entry.xattrs).map_err(ApplyError::io(&entry.path, "set an attribute of"))
     }
 
@@ -531,11 +538,6 @@ fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     umask.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok()).unwrap_or(0o777)
-}
-
-pub(crate) fn set_opaque(directory: impl AsFd) -> Result<(), Errno> {
-    let path = format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd());
-    rustix::fs::setxattr(path, xattr::OPAQUE, b"y", XattrFlags::empty())
 }
 
 /// Times before 1970, and after what fits, become 1970, as in containerd.

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use corten_types::{ErrorKind, Kind};
 
 /// Paths are bytes; this is how they are shown.
@@ -19,7 +21,7 @@ pub enum ApplyError {
     #[error("archive/tar: invalid tar header")]
     Header {
         /// What is wrong; not shown, since clients know Go's text.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// An entry is of a kind that nobody unpacks, or has a name that leads nowhere good.
     #[error("archive entry {path:?}: {reason}")]
@@ -27,13 +29,13 @@ pub enum ApplyError {
         /// The entry.
         path: String,
         /// What is wrong with it.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// The archive is larger than what may be unpacked.
     #[error("archive exceeds the limit of {limit} {what}")]
     Limit {
         /// Of what.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// How much is allowed.
         limit: u64,
     },
@@ -43,20 +45,24 @@ pub enum ApplyError {
         /// The entry.
         path: String,
         /// What was tried.
-        operation: &'static str,
+        operation: Cow<'static, str>,
         /// What the system said.
         source: std::io::Error,
     },
 }
 
 impl ApplyError {
+    pub(crate) const fn header(reason: &'static str) -> Self {
+        Self::Header { reason: Cow::Borrowed(reason) }
+    }
+
     pub(crate) fn entry(path: &[u8], reason: &'static str) -> Self {
-        Self::Entry { path: shown(path), reason }
+        Self::Entry { path: shown(path), reason: reason.into() }
     }
 
     pub(crate) fn io(path: &[u8], operation: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
         let path = shown(path);
-        move |errno| Self::Io { path, operation, source: errno.into() }
+        move |errno| Self::Io { path, operation: operation.into(), source: errno.into() }
     }
 }
 

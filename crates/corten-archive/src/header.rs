@@ -29,7 +29,7 @@ pub(crate) enum Format {
 }
 
 const fn invalid(reason: &'static str) -> ApplyError {
-    ApplyError::Header { reason }
+    ApplyError::header(reason)
 }
 
 impl Header {

@@ -6,11 +6,13 @@
 //!
 //! - [`decompress`]: which compression it is, and the plain bytes
 //! - [`Reader`], [`Writer`]: entries
-//! - [`apply`], [`settle`]: a layer's tar to a tree that is an overlay's lower directory
+//! - [`apply`], [`settle`]: a layer's tar to a tree that is an overlay's lower directory; [`apply_layer`]: the same from
+//!   the compressed stream, with its DiffID
 //! - [`diff`], [`changes`]: an overlay's upper directory to a layer's tar, or to what `docker diff` shows
 //! - [`unpack`], [`pack`]: plain trees, for copies in and out of containers
 //!
-//! It does not hash, does not know what an image is, and starts no program.
+//! It does not know what an image is, and starts no program. [`apply`] and [`apply_layer`] need neither `/proc` nor any
+//! path outside the tree: they work in a process whose root is the tree.
 
 mod apply;
 mod beneath;
@@ -20,6 +22,7 @@ mod diff;
 mod entry;
 mod error;
 mod header;
+mod layer;
 mod limits;
 mod pack;
 mod pax;
@@ -35,6 +38,7 @@ pub use compression::{Compression, decompress, gzip};
 pub use diff::diff;
 pub use entry::{Attributes, Entry, EntryKind, Time};
 pub use error::{ApplyError, DiffError};
+pub use layer::apply_layer;
 pub use limits::Limits;
 pub use pack::{PackOptions, pack, pack_tree};
 pub use reader::Reader;

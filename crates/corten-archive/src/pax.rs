@@ -30,7 +30,7 @@ pub(crate) struct Sparse {
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
 const fn invalid() -> ApplyError {
-    ApplyError::Header { reason: "extended header" }
+    ApplyError::header("extended header")
 }
 
 impl Extended {

@@ -12,14 +12,21 @@ use crate::error::ApplyError;
 use crate::tree;
 use crate::xattr;
 
-/// Gives the directories the archive did not name the looks they have in the trees `below` (top first), and copies up
-/// what its hard links point at there.
+/// Gives the directories the archive did not name the looks they have in the trees `below` (top first), copies up what
+/// its hard links point at there, and marks the directories that hide what is there.
 pub fn settle(root: impl AsFd, applied: &Applied, below: &[OwnedFd]) -> Result<(), ApplyError> {
     let mut beneath = Beneath::new(root.as_fd());
     if !applied.root_named
         && let Some(top) = below.first()
     {
         copy_looks(top, root.as_fd()).map_err(ApplyError::io(b"/", "set the looks of"))?;
+    }
+    for path in &applied.opaque {
+        match beneath.directory(path, Missing::Fail) {
+            // The archive made it, and then something else in its place.
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            directory => directory.and_then(xattr::set_opaque).map_err(ApplyError::io(path, "make opaque"))?,
+        }
     }
     let mut copied: HashMap<&[u8], &[u8]> = HashMap::new();
     for link in &applied.links {

@@ -28,6 +28,14 @@ pub(crate) fn stat(directory: impl AsFd, name: &[u8]) -> Result<Stat, Errno> {
     rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
+/// Changes the mode of what `fd` is open on, also where it was opened with `O_PATH`.
+pub(crate) fn change_mode(fd: impl AsFd, mode: Mode) -> Result<(), Errno> {
+    match rustix::fs::fchmod(&fd, mode) {
+        Err(Errno::BADF) => corten_sys::path::change_mode(fd, mode.as_raw_mode()),
+        changed => changed,
+    }
+}
+
 pub(crate) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }

@@ -23,11 +23,18 @@ pub(crate) fn set(fd: impl AsFd, attributes: &[(Vec<u8>, Vec<u8>)]) -> Result<()
         if !is_welcome(name) {
             continue;
         }
-        // A descriptor opened with O_PATH takes no fsetxattr(2); its magic link leads to the same inode.
-        let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
-        match rustix::fs::setxattr(path, name.as_slice(), value, XattrFlags::empty()) {
+        let set = match rustix::fs::fsetxattr(&fd, name.as_slice(), value, XattrFlags::empty()) {
+            // A descriptor opened with O_PATH; its magic link leads to the same inode.
+            Err(Errno::BADF) => {
+                let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+                rustix::fs::setxattr(path, name.as_slice(), value, XattrFlags::empty())
+            }
+            set => set,
+        };
+        match set {
             Ok(()) => {}
-            Err(Errno::NOTSUP | Errno::PERM) if !name.starts_with(b"security.") => {}
+            // Devices and pipes take no attributes of users; without `/proc` that is not even tried.
+            Err(Errno::NOTSUP | Errno::PERM | Errno::NOENT) if !name.starts_with(b"security.") => {}
             Err(Errno::NOTSUP) => {}
             Err(errno) => return Err(errno),
         }
@@ -81,6 +88,12 @@ fn value(path: &str, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// Makes a directory hide what lies below it.
+pub(crate) fn set_opaque(directory: impl AsFd) -> Result<(), Errno> {
+    let path = format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd());
+    rustix::fs::setxattr(path, OPAQUE, b"y", XattrFlags::empty())
 }
 
 /// Whether a directory hides what lies below it.

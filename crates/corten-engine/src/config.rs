@@ -12,6 +12,9 @@ pub struct EngineConfig {
     pub exec_root: PathBuf,
     /// The shim's program file.
     pub shim: PathBuf,
+    /// The program that unpacks layers when it is executed as `corten-worker`; without one they are unpacked in this
+    /// process, which is for tests.
+    pub worker: Option<PathBuf>,
     /// Parent of the containers' cgroups.
     pub cgroup_parent: String,
     /// Log driver of containers that name none.
@@ -89,6 +92,7 @@ impl EngineConfig {
             data_root: data_root.into(),
             exec_root: exec_root.into(),
             shim: shim.into(),
+            worker: None,
             cgroup_parent: "/corten".into(),
             log_driver: "json-file".into(),
             log_options: BTreeMap::new(),

@@ -86,6 +86,14 @@ impl Kind for OpenError {
     }
 }
 
+/// Who takes layers apart.
+fn unpacker(config: &EngineConfig) -> Arc<dyn corten_store::Unpack> {
+    match &config.worker {
+        Some(program) => Arc::new(corten_worker::Workers::of(program)),
+        None => Arc::new(corten_store::InProcess),
+    }
+}
+
 impl Engine {
     /// Opens both roots, reads the records, meets the living shims and starts the sweeper.
     pub async fn open(config: EngineConfig) -> Result<Arc<Self>, OpenError> {
@@ -96,7 +104,7 @@ impl Engine {
         let runtime_path = paths.runtime_database();
         let runtime = Records::open(&runtime_path, Durability::None)
             .map_err(|source| OpenError::Database { path: runtime_path, source })?;
-        let store = Store::open(&paths.data_root).await?;
+        let store = Store::open(&paths.data_root, unpacker(&config)).await?;
         let events = Arc::new(Events::new());
         let volumes = Volumes::open(store.records().clone(), &paths.data_root, events.clone())?;
         let volumes = Arc::new(volumes);

@@ -21,7 +21,7 @@ fn is_root() -> bool {
 }
 
 async fn images(dir: &tempfile::TempDir) -> Arc<Images> {
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
     Arc::new(Images::new(store, Arc::new(Events::new())))
 }
 

@@ -10,6 +10,7 @@ use corten_types::Digest;
 
 use crate::content::{Content, ContentError};
 use crate::database::{DatabaseError, Durability};
+use crate::intake::partial;
 use crate::oci::{Descriptor, media};
 use crate::state::{self, LayerRow};
 use crate::{Shared, trash};
@@ -32,6 +33,7 @@ struct Reached {
 
 /// Removes what is not reached. Manifests in `given_up`, and what only they reach, go although an index names them.
 pub(crate) fn collect(shared: &Arc<Shared>, given_up: &HashSet<Digest>) -> Result<Collected, DatabaseError> {
+    partial::discard_stale(shared);
     let content = Content { shared: shared.clone() };
     // No intake publishes between the walk and the removal; none can hold what is on its way out.
     let _gate = shared.gate.lock();

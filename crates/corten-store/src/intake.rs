@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Store::intake ─┬─ blob / bytes ──> content/ingest/<random>      (digest verified)
+//!                  ├─ download ──────> content/ingest/<hex>.part     (the same, and can be resumed)
 //!                  ├─ unpack ────────> snapshots/<n>/fs             (DiffID verified, all layers at once)
 //!                  └─ name
 //!        commit:  one syncfs ─> rename blobs ─> one transaction ─> index
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 
 mod blob;
+pub(crate) mod partial;
 mod unpack;
 
 pub use blob::BlobWriter;
@@ -116,6 +118,10 @@ pub struct Intake {
 #[derive(Default)]
 struct Staged {
     blobs: HashMap<Digest, (PathBuf, u64)>,
+    /// On the parts that are among the blobs.
+    claims: Vec<partial::Claim>,
+    /// Unpacked, but not settled with what lies beneath.
+    trees: HashMap<Digest, unpack::Unpacked>,
     layers: HashMap<Digest, LayerRow>,
     names: Vec<(Name, Descriptor, BTreeMap<String, String>)>,
 }
@@ -189,11 +195,17 @@ impl Intake {
         size: Option<u64>,
     ) -> Result<(Digest, u64), IntakeError> {
         let mut writer = self.writer()?;
-        let path = writer.path.clone();
+        self.fill(&mut writer, reader)?;
+        writer.finish(digest, size)
+    }
+
+    /// Writes all that `reader` gives to `writer`.
+    pub fn fill(&self, writer: &mut BlobWriter<&Self>, reader: &mut dyn Read) -> Result<(), IntakeError> {
+        let path = self.shared.layout.ingest();
         let mut buffer = vec![0; 256 << 10];
         loop {
             let n = match reader.read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => return Ok(()),
                 Ok(n) => n,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(source) => return Err(IntakeError::Io { operation: "receive", path, source }),
@@ -204,7 +216,6 @@ impl Intake {
                 source,
             })?;
         }
-        writer.finish(digest, size)
     }
 
     /// Takes a small document.

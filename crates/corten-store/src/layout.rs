@@ -5,6 +5,7 @@
 //! reserve                       bytes that are given back when a removal needs room on a full disk
 //! content/blobs/sha256/<hex>    complete and verified, never changed
 //! content/ingest/<random>       on its way in; of no value after a restart
+//! content/ingest/<hex>.part     a download that can be resumed
 //! snapshots/<n>/fs              a layer's tree, or the upper directory of a container
 //! snapshots/init                the bottom of every container: the places its mounts go to
 //! snapshots/<n>/work            overlay's own directory beside an upper one

@@ -36,12 +36,14 @@ mod snapshot;
 mod state;
 mod store;
 mod trash;
+mod unpacker;
 
 pub use collect::Collected;
 pub use content::{Content, ContentError, parse_config, parse_index, parse_manifest};
 pub use corten_archive::{Change, ChangeKind};
 pub use database::{DatabaseError, Durability};
 pub use image::{Image, ImageError, Images, Layer};
+pub use corten_archive::{Applied, ApplyError, Limits};
 pub use intake::{BlobWriter, Intake, IntakeError};
 pub use name::{Name, NamedImage};
 pub use overlay::Sync;
@@ -49,5 +51,6 @@ pub use records::Records;
 pub use snapshot::{Snapshot, SnapshotError, Snapshots};
 pub use state::Usage;
 pub use store::{OpenError, Store};
+pub use unpacker::{Growth, InProcess, Source, Unpack};
 
 pub(crate) use store::{Shared, now};

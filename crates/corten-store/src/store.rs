@@ -11,13 +11,14 @@ use crate::collect::{Collected, collect};
 use crate::content::{Content, Documents};
 use crate::database::{Database, DatabaseError, Durability};
 use crate::image::{Image, Images};
-use crate::intake::{Intake, IntakeError};
+use crate::intake::{Intake, IntakeError, partial};
 use crate::layout::Layout;
 use crate::records::{self, Records};
 use crate::reserve::Reserve;
 use crate::snapshot::Snapshots;
 use crate::state::{self, State};
 use crate::trash::{self, Reaper};
+use crate::unpacker::Unpack;
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub database: Database,
     pub state: RwLock<State>,
     pub documents: Documents,
+    pub unpacker: Arc<dyn Unpack>,
+    pub partials: partial::Partials,
     pub reaper: Reaper,
     /// Held by an intake while it publishes, and by the collector.
     pub gate: Mutex<()>,
@@ -67,16 +70,18 @@ pub struct Store {
 impl Store {
     /// Opens the store of a data root, making it where there is none, and removes what an unclean end left behind.
     /// The caller holds the daemon's lock on the root.
-    pub async fn open(root: &Path) -> Result<Store, OpenError> {
+    ///
+    /// `unpacker` is who takes the layers of strangers apart.
+    pub async fn open(root: &Path, unpacker: Arc<dyn Unpack>) -> Result<Store, OpenError> {
         let root = root.to_owned();
-        match tokio::task::spawn_blocking(move || Self::open_blocking(&root)).await {
+        match tokio::task::spawn_blocking(move || Self::open_blocking(&root, unpacker)).await {
             Ok(store) => store,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
 
     /// [`Store::open`] for threads outside the async runtime.
-    pub fn open_blocking(root: &Path) -> Result<Store, OpenError> {
+    pub fn open_blocking(root: &Path, unpacker: Arc<dyn Unpack>) -> Result<Store, OpenError> {
         let layout = Layout::new(root);
         make_directories(&layout)?;
         let database =
@@ -88,11 +93,14 @@ impl Store {
             path: layout.trash(),
             source,
         })?;
+        let partials = partial::Partials::new(layout.ingest());
         let shared = Arc::new(Shared {
             layout,
             database: database.clone(),
             state: RwLock::new(state),
             documents: Documents::default(),
+            unpacker,
+            partials,
             reaper,
             gate: Mutex::new(()),
         });
@@ -253,7 +261,7 @@ fn names_in(path: &Path) -> Result<Vec<std::ffi::OsString>, OpenError> {
 fn reconcile(shared: &Arc<Shared>) -> Result<(), OpenError> {
     let layout = &shared.layout;
     for name in names_in(&layout.ingest())? {
-        trash::discard(shared, &layout.ingest().join(name));
+        partial::discard_unusable(shared, &layout.ingest().join(name));
     }
     let mut lost_blobs = Vec::new();
     let mut lost_layers = Vec::new();

@@ -106,7 +106,7 @@ async fn an_image_is_found_by_name_id_and_prefix() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
     let target = take(&store, &["app:1", "me/app:2"], &two_layers());
     let images = store.images();
     let hex = target.digest.hex();
@@ -136,7 +136,7 @@ async fn a_container_sees_the_image_and_keeps_its_writes_to_itself() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
     take(&store, &["app:1"], &two_layers());
     let chain = store.images().resolve("app:1").unwrap().chain_id();
     let snapshots = store.snapshots();
@@ -201,7 +201,7 @@ async fn the_collector_takes_what_nothing_names() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
     let mut layers = two_layers();
     let first = take(&store, &["app:1"], &layers);
     layers.push(tar(&[("third", "3")]));
@@ -237,7 +237,7 @@ async fn the_collector_takes_what_nothing_names() {
 #[tokio::test]
 async fn what_is_published_under_a_lease_lives_as_long_as_the_lease() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
     let lease = store.intake();
     let intake = store.intake();
     let blob = intake.bytes("text/plain", b"a step of a build").unwrap();
@@ -254,11 +254,13 @@ async fn a_plain_layer_and_its_tree_have_one_digest_and_lives_of_their_own() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
     let layer = tar(&[("a", "b")]);
     let intake = store.intake();
-    let (diff_id, chain) = intake.unpack_unknown(None, Box::new(&layer[..])).unwrap();
+    let blob = intake.bytes(media::LAYER, &layer).unwrap();
+    let (diff_id, chain) = intake.unpack_unknown(None, &blob.digest).unwrap();
     assert_eq!(diff_id, chain);
+    intake.keep_only(&Default::default());
     intake.commit().unwrap();
     // The tree is there, and the tar is not: it must be taken.
     let intake = store.intake();
@@ -274,16 +276,19 @@ async fn what_lies_is_refused_and_leaves_nothing() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
     let intake = store.intake();
     let refused = intake.copy(&mut &b"content"[..], Some(&Digest::of(b"other")), None);
     assert!(matches!(refused, Err(IntakeError::Digest { .. })));
     assert!(matches!(intake.copy(&mut &b"content"[..], None, Some(3)), Err(IntakeError::Size { .. })));
     let layer = tar(&[("a", "b")]);
-    let wrong = intake.unpack_stream(None, &Digest::of(b"other"), Box::new(&layer[..]));
-    assert!(matches!(wrong, Err(IntakeError::DiffId { .. })));
-    let broken = intake.unpack_stream(None, &Digest::of(b"other"), Box::new(&layer[..700]));
-    assert!(matches!(broken, Err(IntakeError::Apply { .. })));
+    let unpack = |bytes: &[u8]| {
+        let other = Digest::of(b"other");
+        let descriptor = intake.bytes(media::LAYER, bytes).unwrap();
+        intake.unpack(&[Layer { descriptor, diff_id: other, chain_id: other }])
+    };
+    assert!(matches!(unpack(&layer), Err(IntakeError::DiffId { .. })));
+    assert!(matches!(unpack(&layer[..700]), Err(IntakeError::Apply { .. })));
     intake.bytes(media::CONFIG, b"{}").unwrap();
     drop(intake);
     assert_eq!(count(&dir.path().join("content/blobs/sha256")), 0);
@@ -292,12 +297,47 @@ async fn what_lies_is_refused_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_download_that_broke_off_is_resumed_by_the_next_store_and_only_if_it_is_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let blob: Vec<u8> = (0..3_u32 << 20).map(|i| (i % 251) as u8).collect();
+    let (digest, size) = (Digest::of(&blob), blob.len() as u64);
+    let half = blob.len() / 2;
+    for spoilt in [false, true] {
+        {
+            let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
+            let intake = store.intake();
+            let mut writer = intake.download(&digest, size).unwrap();
+            assert_eq!(writer.resumed(), 0);
+            writer.write_all(&blob[..half]).unwrap();
+            // A second one of the same does not touch the first one's file.
+            let second = intake.download(&digest, size).unwrap();
+            assert_eq!(second.resumed(), 0);
+            drop(second);
+            drop(writer);
+        }
+        let part = dir.path().join(format!("content/ingest/{}.part", digest.hex()));
+        if spoilt {
+            std::fs::write(&part, vec![0; half]).unwrap();
+        }
+        let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
+        let intake = store.intake();
+        let mut writer = intake.download(&digest, size).unwrap();
+        assert_eq!(writer.resumed(), half as u64);
+        writer.write_all(&blob[half..]).unwrap();
+        let finished = writer.finish(Some(&digest), Some(size));
+        assert_eq!(finished.is_err(), spoilt);
+        drop(intake);
+        assert_eq!(count(&dir.path().join("content/ingest")), 0);
+    }
+}
+
+#[tokio::test]
 async fn opening_removes_what_no_row_names_and_forgets_what_is_lost() {
     if !is_root() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
     let target = take(&store, &["app:1"], &two_layers());
     let image = store.images().resolve("app:1").unwrap();
     store.snapshots().prepare("kept", image.chain_id().as_ref()).await.unwrap();
@@ -310,7 +350,7 @@ async fn opening_removes_what_no_row_names_and_forgets_what_is_lost() {
     std::fs::create_dir_all(dir.path().join("snapshots/999/fs")).unwrap();
     std::fs::remove_file(&lost).unwrap();
     std::fs::remove_dir_all(upper.parent().unwrap()).unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
     assert_eq!(count(&dir.path().join("content/ingest")), 0);
     assert!(!dir.path().join("snapshots/999").exists());
     assert!(!store.content().contains(&image.layers[0].descriptor.digest));

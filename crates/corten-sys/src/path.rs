@@ -9,7 +9,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -220,6 +220,28 @@ pub fn kind_of(file: impl AsFd) -> io::Result<FileType> {
 pub fn from_bytes(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
+
+/// Changes the mode of what `fd` is open on, even where it was opened with `O_PATH` (`fchmodat2(2)`; before Linux 6.6
+/// through the descriptor's magic link, which takes a mounted `/proc`).
+pub fn change_mode(fd: impl AsFd, mode: u32) -> rustix::io::Result<()> {
+    let fd = fd.as_fd();
+    // SAFETY: the kernel reads an empty, NUL-terminated path that lives in the program; the descriptor is borrowed
+    // for the whole call. Nothing is written to our memory.
+    let ret = unsafe {
+        libc::syscall(SYS_FCHMODAT2, fd.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
+    };
+    match crate::syscall::check(ret) {
+        Ok(_) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), rustix::fs::AtFlags::empty())
+        }
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+    }
+}
+
+/// The same number on every architecture.
+const SYS_FCHMODAT2: libc::c_long = 452;
 
 #[cfg(test)]
 mod tests {

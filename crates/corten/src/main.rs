@@ -1,4 +1,4 @@
-//! The one program: the daemon, the OCI runtime or the command line, by its name and first argument.
+//! The one program: the daemon, its confined worker, the OCI runtime or the command line, by its name and first argument.
 //!
 //! Installed as `dockerd` it is Docker's daemon, as `docker` Docker's command line. Nothing of the daemon is touched on the way to a command:
 //! it must start in a few milliseconds.
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let file_name = Path::new(&name).file_name().unwrap_or(OsStr::new("corten"));
     match (file_name.to_str(), args.first().and_then(|a| a.to_str())) {
+        (Some(corten_worker::NAME), _) => corten_worker::main(),
         (Some("dockerd"), _) => corten_server::daemon::main(Persona::Docker, args),
         (Some("docker"), _) => corten_cli::main(name, args),
         (_, Some("runtime")) => corten_runtime::cli::main(args[1..].to_vec()),

@@ -115,7 +115,7 @@ impl Containers {
             )
             .map_err(|errno| ApplyError::Io {
                 path: ".".into(),
-                operation: "open",
+                operation: "open".into(),
                 source: errno.into(),
             })?;
             let result = corten_archive::unpack(&target, b"", &mut plain, &apply);

@@ -225,6 +225,8 @@ fn engine(
 ) -> Result<EngineConfig, ConfigError> {
     check_fixed_choices(read)?;
     let mut config = EngineConfig::new(data_root, exec_root, shim);
+    // This very program; the link stays right when the file was replaced by a newer version.
+    config.worker = Some("/proc/self/exe".into());
     let instance = instance_suffix(&config.data_root);
     config.network.bridge = match (&instance, persona) {
         (Some(suffix), Persona::Corten) => format!("corten-{suffix}"),

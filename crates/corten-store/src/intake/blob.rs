@@ -5,14 +5,20 @@ use std::path::PathBuf;
 
 use corten_types::{Digest, Digester, random_hex};
 
+use super::partial::Claim;
 use super::{Intake, IntakeError, remove_quietly};
+use crate::unpacker::{Grower, Source, growth};
 
-/// A blob on its way in, of an intake that it borrows or shares. Dropped before [`BlobWriter::finish`], it is gone.
+/// A blob on its way in, of an intake that it borrows or shares. Dropped before [`BlobWriter::finish`], it is gone,
+/// unless it is a download that can be resumed.
 pub struct BlobWriter<I: Deref<Target = Intake>> {
-    pub(super) intake: I,
-    pub(super) path: PathBuf,
-    pub(super) file: Option<File>,
-    pub(super) digester: Digester,
+    intake: I,
+    path: PathBuf,
+    file: Option<File>,
+    digester: Digester,
+    claim: Option<Claim>,
+    resumed: u64,
+    grower: Option<Grower>,
 }
 
 impl<I: Deref<Target = Intake>> Write for BlobWriter<I> {
@@ -20,6 +26,9 @@ impl<I: Deref<Target = Intake>> Write for BlobWriter<I> {
         let file = self.file.as_mut().ok_or(std::io::ErrorKind::BrokenPipe)?;
         let written = file.write(bytes)?;
         self.digester.update(&bytes[..written]);
+        if let Some(grower) = &self.grower {
+            grower.reached(self.digester.len());
+        }
         Ok(written)
     }
 
@@ -36,7 +45,34 @@ impl<I: Deref<Target = Intake>> BlobWriter<I> {
             .create_new(true)
             .open(&path)
             .map_err(|source| IntakeError::Io { operation: "create", path: path.clone(), source })?;
-        Ok(Self { intake, path, file: Some(file), digester: Digester::new() })
+        Ok(Self::new(intake, path, file))
+    }
+
+    fn new(intake: I, path: PathBuf, file: File) -> Self {
+        let digester = Digester::new();
+        Self { intake, path, file: Some(file), digester, claim: None, resumed: 0, grower: None }
+    }
+
+    /// A writer of a download, behind what an earlier one has left in `file`.
+    pub(super) fn resume(
+        intake: I,
+        claim: Claim,
+        path: PathBuf,
+        file: File,
+    ) -> std::io::Result<Self> {
+        let mut writer = Self::new(intake, path, file);
+        writer.claim = Some(claim);
+        let mut buffer = vec![0; 256 << 10];
+        if let Some(file) = &mut writer.file {
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => break,
+                    n => writer.digester.update(&buffer[..n]),
+                }
+            }
+        }
+        writer.resumed = writer.digester.len();
+        Ok(writer)
     }
 
     /// Reads what was written so far, from its beginning; writing goes on at the end.
@@ -44,14 +80,32 @@ impl<I: Deref<Target = Intake>> BlobWriter<I> {
         File::open(&self.path)
     }
 
-    /// How many bytes were written.
+    /// How many bytes were written, by an earlier download too.
     pub fn len(&self) -> u64 {
         self.digester.len()
+    }
+
+    /// How many bytes an earlier download has left.
+    pub fn resumed(&self) -> u64 {
+        self.resumed
     }
 
     /// Whether nothing was written.
     pub fn is_empty(&self) -> bool {
         self.digester.is_empty()
+    }
+
+    /// What is written, for somebody who reads it meanwhile.
+    pub fn follow(&mut self) -> Result<Source, IntakeError> {
+        let file = File::open(&self.path).map_err(|source| IntakeError::Io {
+            operation: "open",
+            path: self.path.clone(),
+            source,
+        })?;
+        let (grower, growth) = growth();
+        grower.reached(self.digester.len());
+        self.grower = Some(grower);
+        Ok(Source::Growing(file, growth))
     }
 
     /// Ends the blob; an error where it is not what was expected.
@@ -62,24 +116,33 @@ impl<I: Deref<Target = Intake>> BlobWriter<I> {
     ) -> Result<(Digest, u64), IntakeError> {
         let digester = std::mem::take(&mut self.digester);
         let found_size = digester.len();
-        if let Some(expected) = size
-            && expected != found_size
-        {
-            return Err(IntakeError::Size { expected, found: found_size });
-        }
         let found = digester.finish();
-        if let Some(expected) = digest
-            && *expected != found
-        {
-            return Err(IntakeError::Digest { expected: *expected, found });
+        let wrong = match (size, digest) {
+            (Some(expected), _) if expected != found_size => {
+                Some(IntakeError::Size { expected, found: found_size })
+            }
+            (_, Some(expected)) if *expected != found => {
+                Some(IntakeError::Digest { expected: *expected, found })
+            }
+            _ => None,
+        };
+        if let Some(error) = wrong {
+            // Nothing of it is worth being resumed.
+            remove_quietly(&std::mem::take(&mut self.path));
+            return Err(error);
         }
         self.file = None;
+        if let Some(grower) = self.grower.take() {
+            grower.finished();
+        }
         let mut staged = self.intake.staged.lock();
         let path = std::mem::take(&mut self.path);
         if self.intake.hold(&found) || staged.blobs.contains_key(&found) {
             remove_quietly(&path);
         } else {
             staged.blobs.insert(found, (path, found_size));
+            // Nobody may resume it while it waits for its commit.
+            staged.claims.extend(self.claim.take());
         }
         Ok((found, found_size))
     }
@@ -87,7 +150,8 @@ impl<I: Deref<Target = Intake>> BlobWriter<I> {
 
 impl<I: Deref<Target = Intake>> Drop for BlobWriter<I> {
     fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
+        let resumable = self.claim.is_some() && self.intake.shared.partials.is_worth(self.digester.len());
+        if !self.path.as_os_str().is_empty() && !resumable {
             remove_quietly(&self.path);
         }
     }

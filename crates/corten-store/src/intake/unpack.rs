@@ -1,11 +1,10 @@
-use std::io::{BufReader, Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-use corten_archive::{Applied, ApplyError, ApplyOptions};
-use corten_types::{Digest, Digester};
+use corten_archive::{Applied, Limits};
+use corten_types::Digest;
 use rustix::fs::Mode;
 
 use super::{Intake, IntakeError, open_directory};
@@ -13,72 +12,68 @@ use crate::image::Layer;
 use crate::oci::Descriptor;
 use crate::snapshot::tree_usage;
 use crate::state::LayerRow;
+use crate::unpacker::Source;
 use crate::{Shared, trash};
 
 impl Intake {
     /// Unpacks those of an image's layers that are not unpacked yet, all at once. Their blobs are in the store or in
     /// this intake.
     pub fn unpack(&self, layers: &[Layer]) -> Result<(), IntakeError> {
-        let missing: Vec<(usize, &Layer)> = layers
-            .iter()
-            .enumerate()
-            .filter(|(_, layer)| !self.staged.lock().layers.contains_key(&layer.chain_id))
-            .filter(|(_, layer)| !self.has_layer(&layer.chain_id))
-            .collect();
+        let missing: Vec<(usize, &Layer)> =
+            layers.iter().enumerate().filter(|(_, layer)| !self.has_layer(&layer.chain_id)).collect();
         let next = AtomicUsize::new(0);
-        let workers = std::thread::available_parallelism().map_or(2, usize::from).min(missing.len());
-        let work = || {
-            let mut done = Vec::new();
-            while let Some((position, layer)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let blob = self.open(&layer.descriptor.digest)?;
-                done.push((*position, self.apply(Some(&layer.diff_id), Box::new(blob))?));
-            }
-            Ok::<_, IntakeError>(done)
+        let to_unpack: Vec<&Layer> = {
+            let staged = self.staged.lock();
+            let there = |layer: &Layer| staged.trees.contains_key(&layer.chain_id);
+            missing.iter().map(|(_, layer)| *layer).filter(|layer| !there(layer)).collect()
         };
-        let mut unpacked: Vec<(usize, Unpacked)> = std::thread::scope(|scope| {
+        let workers = std::thread::available_parallelism().map_or(2, usize::from).min(to_unpack.len());
+        let work = || {
+            while let Some(layer) = to_unpack.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let blob = self.open(&layer.descriptor.digest)?;
+                self.unpack_from(layer, Source::Whole(blob))?;
+            }
+            Ok::<_, IntakeError>(())
+        };
+        std::thread::scope(|scope| {
             let threads: Vec<_> = (1..workers.max(1)).map(|_| scope.spawn(work)).collect();
             let mut all = work();
             for thread in threads {
-                let more = match thread.join() {
-                    Ok(more) => more,
+                match thread.join() {
+                    Ok(more) => all = all.and(more),
                     Err(panic) => std::panic::resume_unwind(panic),
-                };
-                match (&mut all, more) {
-                    (Ok(all), Ok(more)) => all.extend(more),
-                    (Ok(_), Err(error)) => all = Err(error),
-                    (Err(_), _) => {}
                 }
             }
             all
         })?;
-        unpacked.sort_by_key(|(position, _)| *position);
-        for (position, tree) in unpacked {
+        for (position, layer) in missing {
             let below = position.checked_sub(1).map(|below| layers[below].chain_id);
-            self.settle(layers[position].chain_id, below, tree)?;
+            if let Some(tree) = self.take_tree(&layer.chain_id) {
+                self.settle(layer.chain_id, below, tree)?;
+            }
         }
         Ok(())
     }
 
-    /// Unpacks one layer from a stream of its tar, compressed or not, on top of `parent`.
-    pub fn unpack_stream(
-        &self,
-        parent: Option<&Digest>,
-        diff_id: &Digest,
-        reader: Box<dyn Read + Send + '_>,
-    ) -> Result<Digest, IntakeError> {
-        let chain = Digest::chain(parent, diff_id);
-        let tree = self.apply(Some(diff_id), reader)?;
-        self.settle(chain, parent.copied(), tree)?;
-        Ok(chain)
+    /// Unpacks a layer from `source`, which may be the blob that is still being downloaded. [`Intake::unpack`] settles it
+    /// when the layers beneath are there too.
+    pub fn unpack_from(&self, layer: &Layer, source: Source) -> Result<(), IntakeError> {
+        let tree = self.apply(Some(&layer.diff_id), source)?;
+        self.staged.lock().trees.insert(layer.chain_id, tree);
+        Ok(())
     }
 
-    /// Unpacks one layer whose DiffID nobody has said, and gives that and the chain.
+    fn take_tree(&self, chain: &Digest) -> Option<Unpacked> {
+        self.staged.lock().trees.remove(chain)
+    }
+
+    /// Unpacks one layer whose DiffID nobody has said, from its blob, and gives that and the chain.
     pub fn unpack_unknown(
         &self,
         parent: Option<&Digest>,
-        reader: Box<dyn Read + Send + '_>,
+        blob: &Digest,
     ) -> Result<(Digest, Digest), IntakeError> {
-        let tree = self.apply(None, reader)?;
+        let tree = self.apply(None, Source::Whole(self.open(blob)?))?;
         let diff_id = tree.diff_id;
         let chain = Digest::chain(parent, &diff_id);
         if !self.has_layer(&chain) {
@@ -120,17 +115,13 @@ impl Intake {
         let (diff_id, size) = writer.finish(None, None)?;
         let chain = Digest::chain(row.parent.as_ref(), &diff_id);
         if !self.has_layer(&chain) {
-            let blob = self.open(&diff_id)?;
-            self.unpack_stream(row.parent.as_ref(), &diff_id, Box::new(blob))?;
+            let tree = self.apply(Some(&diff_id), Source::Whole(self.open(&diff_id)?))?;
+            self.settle(chain, row.parent, tree)?;
         }
         Ok((Descriptor::new(media_type, diff_id, size), chain))
     }
 
-    fn apply(
-        &self,
-        expected: Option<&Digest>,
-        reader: Box<dyn Read + Send + '_>,
-    ) -> Result<Unpacked, IntakeError> {
+    fn apply(&self, expected: Option<&Digest>, source: Source) -> Result<Unpacked, IntakeError> {
         let dir = {
             let mut state = self.shared.state.write();
             state.next_dir += 1;
@@ -152,12 +143,12 @@ impl Intake {
             })?;
         }
         let root = open_directory(&tree)?;
-        let failed = |source| IntakeError::Apply { layer: name_layer(expected), source };
-        let plain =
-            corten_archive::decompress(BufReader::with_capacity(256 << 10, reader)).map_err(failed)?;
-        let options = ApplyOptions::layer(corten_archive::Limits::for_disk(&root));
-        let (applied, found) =
-            hashed(plain, |plain| corten_archive::apply(&root, plain, &options)).map_err(failed)?;
+        let limits = Limits::for_disk(&root);
+        let (applied, found) = self
+            .shared
+            .unpacker
+            .unpack(root, source, limits)
+            .map_err(|source| IntakeError::Apply { layer: name_layer(expected), source })?;
         if let Some(expected) = expected
             && *expected != found
         {
@@ -196,7 +187,7 @@ impl Intake {
 }
 
 /// A tree that nobody names yet; dropped, it goes to the trash.
-struct Unpacked {
+pub(super) struct Unpacked {
     shared: Arc<Shared>,
     dir: Option<u64>,
     diff_id: Digest,
@@ -211,130 +202,6 @@ impl Drop for Unpacked {
     fn drop(&mut self) {
         if let Some(dir) = self.dir {
             trash::discard(&self.shared, &self.shared.layout.snapshot(dir));
-        }
-    }
-}
-
-/// Bytes of one piece between the two threads.
-const PIECE: usize = 256 << 10;
-/// Pieces on the way at most.
-const PIECES: usize = 8;
-
-/// Gives `consume` the bytes of `plain`, which another thread inflates and hashes meanwhile. Ends with the digest of
-/// all of them, also of what `consume` has left over.
-fn hashed<T>(
-    mut plain: Box<dyn Read + Send + '_>,
-    consume: impl FnOnce(&mut dyn Read) -> Result<T, ApplyError>,
-) -> Result<(T, Digest), ApplyError> {
-    std::thread::scope(|scope| {
-        let (full, pieces) = sync_channel(PIECES);
-        let (used, free) = channel();
-        let hashing = scope.spawn(move || inflate(&mut plain, &full, &free));
-        let mut reader = Pieces { pieces, used, piece: Vec::new(), at: 0 };
-        let consumed = consume(&mut reader).and_then(|consumed| {
-            std::io::copy(&mut reader, &mut std::io::sink()).map_err(|source| ApplyError::Read { source })?;
-            Ok(consumed)
-        });
-        // Ends the other thread where it is still at work.
-        drop(reader);
-        match hashing.join() {
-            Ok(digester) => consumed.map(|consumed| (consumed, digester.finish())),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
-}
-
-fn inflate(
-    plain: &mut dyn Read,
-    full: &SyncSender<std::io::Result<Vec<u8>>>,
-    free: &Receiver<Vec<u8>>,
-) -> Digester {
-    let mut digester = Digester::new();
-    loop {
-        let mut piece = free.try_recv().unwrap_or_default();
-        piece.resize(PIECE, 0);
-        let mut filled = 0;
-        let mut ended = None;
-        while filled < PIECE && ended.is_none() {
-            match plain.read(&mut piece[filled..]) {
-                Ok(0) => ended = Some(Ok(())),
-                Ok(n) => filled += n,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => ended = Some(Err(error)),
-            }
-        }
-        piece.truncate(filled);
-        digester.update(&piece);
-        if filled > 0 && full.send(Ok(piece)).is_err() {
-            return digester;
-        }
-        match ended {
-            None => {}
-            Some(Ok(())) => return digester,
-            Some(Err(error)) => {
-                // A reader that is gone has failed already.
-                let _ = full.send(Err(error));
-                return digester;
-            }
-        }
-    }
-}
-
-/// The pieces as one stream.
-struct Pieces {
-    pieces: Receiver<std::io::Result<Vec<u8>>>,
-    used: Sender<Vec<u8>>,
-    piece: Vec<u8>,
-    at: usize,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.at == self.piece.len() {
-            let Ok(next) = self.pieces.recv() else { return Ok(0) };
-            // The other thread may have ended; then nobody needs the old one.
-            let _ = self.used.send(std::mem::replace(&mut self.piece, next?));
-            self.at = 0;
-        }
-        let n = buffer.len().min(self.piece.len() - self.at);
-        buffer[..n].copy_from_slice(&self.piece[self.at..self.at + n]);
-        self.at += n;
-        Ok(n)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everything_is_hashed_also_what_is_left_over() {
-        let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
-        let mut first = [0; 5];
-        let ((), digest) = hashed(Box::new(&bytes[..]), |plain| {
-            plain.read_exact(&mut first).map_err(|source| ApplyError::Read { source })
-        })
-        .unwrap();
-        assert_eq!((first, digest), ([0, 1, 2, 3, 4], Digest::of(&bytes)));
-    }
-
-    #[test]
-    fn an_error_at_either_end_ends_both() {
-        let endless = std::io::repeat(1);
-        let failed = hashed::<()>(Box::new(endless), |_| Err(ApplyError::Header { reason: "test" }));
-        assert!(failed.is_err());
-        let broken = b"x".chain(Broken);
-        let failed = hashed(Box::new(broken), |plain| {
-            std::io::copy(plain, &mut std::io::sink()).map_err(|source| ApplyError::Read { source })
-        });
-        assert!(failed.is_err());
-    }
-
-    struct Broken;
-
-    impl Read for Broken {
-        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
-            Err(std::io::ErrorKind::ConnectionReset.into())
         }
     }
 }
