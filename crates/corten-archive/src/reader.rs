@@ -156,7 +156,10 @@ impl<R: Read> Reader<R> {
     /// The body of an extended or long-name header.
     fn extension(&mut self, size: u64) -> Result<Vec<u8>, ApplyError> {
         if size > EXTENDED_MAX {
-            return Err(ApplyError::Limit { what: "bytes in an extended header".into(), limit: EXTENDED_MAX });
+            return Err(ApplyError::Limit {
+                what: "bytes in an extended header".into(),
+                limit: EXTENDED_MAX,
+            });
         }
         let mut body = vec![0; usize::try_from(size).unwrap_or(0)];
         self.fill(&mut body)?;

@@ -25,7 +25,9 @@ pub fn settle(root: impl AsFd, applied: &Applied, below: &[OwnedFd]) -> Result<(
         match beneath.directory(path, Missing::Fail) {
             // The archive made it, and then something else in its place.
             Err(Errno::NOENT | Errno::NOTDIR) => {}
-            directory => directory.and_then(xattr::set_opaque).map_err(ApplyError::io(path, "make opaque"))?,
+            directory => {
+                directory.and_then(xattr::set_opaque).map_err(ApplyError::io(path, "make opaque"))?
+            }
         }
     }
     let mut copied: HashMap<&[u8], &[u8]> = HashMap::new();

@@ -83,7 +83,9 @@ impl Bench {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("data"), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
+        let store = Store::open(&dir.path().join("data"), std::sync::Arc::new(corten_store::InProcess))
+            .await
+            .unwrap();
         let host = Host { store: store.clone(), ran: Mutex::default() };
         std::fs::create_dir(dir.path().join("context")).unwrap();
         Some(Self { dir, store, host })

@@ -60,12 +60,30 @@ pub struct Live {
     pub labels: Vec<String>,
     /// Registries reached over plain HTTP or with unverified TLS: `host[:port]` or networks.
     pub insecure_registries: Vec<String>,
-    /// Mirrors of Docker Hub, each ending in a slash.
+    /// Mirrors, each ending in a slash: addresses for those of Docker Hub, `domain=address` for those of another registry.
     pub registry_mirrors: Vec<String>,
     /// Containers survive the daemon's orderly end too.
     pub live_restore: bool,
     /// Seconds a container gets to stop when the daemon ends and it says nothing itself.
     pub shutdown_timeout: u64,
+}
+
+impl Live {
+    /// What a client of registries is to know.
+    pub fn registries(&self) -> corten_registry::Settings {
+        let mut mirrors: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for mirror in &self.registry_mirrors {
+            let (domain, address) = mirror.split_once('=').unwrap_or(("docker.io", mirror));
+            mirrors.entry(domain.into()).or_default().push(address.into());
+        }
+        let certificates = ["/etc/docker/certs.d", "/etc/corten/certs.d"].map(PathBuf::from).to_vec();
+        corten_registry::Settings { insecure: self.insecure_registries.clone(), mirrors, certificates }
+    }
+
+    /// The mirrors of Docker Hub.
+    pub fn hub_mirrors(&self) -> Vec<String> {
+        self.registry_mirrors.iter().filter(|mirror| !mirror.contains('=')).cloned().collect()
+    }
 }
 
 impl Default for Live {

@@ -95,6 +95,12 @@ fn unpacker(config: &EngineConfig) -> Arc<dyn corten_store::Unpack> {
 }
 
 impl Engine {
+    /// Changes the settings that can change while the daemon runs, and tells so.
+    pub fn reload(&self, live: crate::config::Live) {
+        self.puller.configure(live.registries());
+        self.system.reload(live, &self.events);
+    }
+
     /// Opens both roots, reads the records, meets the living shims and starts the sweeper.
     pub async fn open(config: EngineConfig) -> Result<Arc<Self>, OpenError> {
         let paths =
@@ -127,8 +133,7 @@ impl Engine {
         let remembered = Remembered::read(&runtime, &paths);
         containers.restore().await?;
         containers.start_sweeper();
-        let puller =
-            Arc::new(Puller::new(store.clone(), events.clone(), config.live.insecure_registries.clone()));
+        let puller = Arc::new(Puller::new(store.clone(), events.clone(), config.live.registries()));
         let builds =
             Builds::new(store.clone(), paths.clone(), containers.clone(), puller.clone(), events.clone());
         let builds = Arc::new(builds);

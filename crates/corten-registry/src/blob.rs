@@ -1,4 +1,4 @@
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
@@ -7,13 +7,15 @@ use hyper::body::{Body as _, Incoming};
 pub struct Blob {
     body: Incoming,
     size: Option<u64>,
+    /// Bytes that are to be passed over: the registry began at the start although it was asked for a part.
+    skip: u64,
 }
 
 impl Blob {
-    pub(crate) fn new(response: Response<Incoming>) -> Self {
+    pub(crate) fn new(response: Response<Incoming>, skip: u64) -> Self {
         let body = response.into_body();
-        let size = body.size_hint().exact();
-        Self { body, size }
+        let size = body.size_hint().exact().map(|size| size.saturating_sub(skip));
+        Self { body, size, skip }
     }
 
     /// How many bytes are still to come, where the registry says so.
@@ -26,7 +28,14 @@ impl Blob {
         loop {
             match self.body.frame().await? {
                 Ok(frame) => match frame.into_data() {
-                    Ok(data) => return Some(Ok(data)),
+                    Ok(mut data) => {
+                        let passed = self.skip.min(data.len() as u64);
+                        self.skip -= passed;
+                        data.advance(usize::try_from(passed).unwrap_or(usize::MAX));
+                        if !data.is_empty() {
+                            return Some(Ok(data));
+                        }
+                    }
                     // Trailers say nothing about a blob.
                     Err(_) => continue,
                 },

@@ -38,6 +38,31 @@ impl Endpoint {
         Self { tls, host, port: port.unwrap_or(if tls { 443 } else { 80 }), trusted }
     }
 
+    /// The registry at an address, `http[s]://host[:port][/]`. `None` where it is none.
+    pub fn of_address(address: &str, insecure: &[String]) -> Option<Self> {
+        let (scheme, rest) = address.split_once("://")?;
+        let domain = rest.trim_end_matches('/');
+        let tls = match scheme {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let (host, port) = split(domain);
+        if host.is_empty() || domain.contains('/') {
+            return None;
+        }
+        // Whoever wrote `http://` has named it as insecure.
+        let trusted = !tls || is_insecure(domain, insecure);
+        Some(Self { tls, host, port: port.unwrap_or(if tls { 443 } else { 80 }), trusted })
+    }
+
+    /// The same with TLS.
+    #[must_use]
+    pub(crate) fn with_tls(self) -> Self {
+        let port = if self.port == 80 { 443 } else { self.port };
+        Self { tls: true, port, ..self }
+    }
+
     /// `https://host[:port]`.
     pub fn url(&self) -> String {
         let (scheme, default) = if self.tls { ("https", 443) } else { ("http", 80) };
@@ -153,6 +178,19 @@ mod tests {
         assert_eq!(of("reg.lan:8080"), "http://reg.lan:8080");
         assert_eq!(of("10.1.2.3"), "http://10.1.2.3");
         assert_eq!(of("10.2.2.3:5000"), "https://10.2.2.3:5000");
+    }
+
+    #[test]
+    fn mirrors_are_addresses() {
+        let of = |text| Endpoint::of_address(text, &["10.0.0.0/8".into()]);
+        let mirror = of("http://mirror.lan:5000/").unwrap();
+        assert_eq!((mirror.url().as_str(), mirror.trusted), ("http://mirror.lan:5000", true));
+        let mirror = of("https://mirror.lan").unwrap();
+        assert_eq!((mirror.url().as_str(), mirror.trusted), ("https://mirror.lan", false));
+        assert!(of("https://10.1.2.3").unwrap().trusted);
+        for wrong in ["mirror.lan", "ftp://x", "https://", "https://a/b"] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

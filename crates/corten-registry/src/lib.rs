@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  Client ── one per daemon: settings, connections
+//!    ├─ Sources ── the mirrors of a repository, and the registry itself behind them
 //!    └─ Repository ── one repository at one registry: credentials, token
 //!         ├─ resolve, manifest, blob, tags            pull
 //!         └─ has_blob, mount, upload, put_manifest    push
@@ -14,15 +15,21 @@
 //! - Answers are read with limits. What a caller gets by digest it must still verify: blobs stream through unhashed,
 //!   manifests by digest are verified here.
 //!
-//! Not here: storing, unpacking, choosing a platform, progress lines, retrying a whole pull.
+//! - A busy or failing registry is asked again a few times, no longer than it says and than a user would wait.
+//!
+//! Not here: storing, unpacking, choosing a platform, progress lines, resuming a blob.
 
 mod auth;
 mod blob;
 mod client;
 mod endpoint;
 mod error;
+mod patience;
 mod push;
 mod repository;
+mod search;
+mod settings;
+mod sources;
 mod tls;
 mod transport;
 
@@ -33,3 +40,6 @@ pub use endpoint::{Endpoint, is_insecure};
 pub use error::RegistryError;
 pub use push::Mounted;
 pub use repository::{Document, Repository, Resolved};
+pub use search::{Found, SearchResults};
+pub use settings::Settings;
+pub use sources::Sources;

@@ -68,6 +68,8 @@ impl Repository<'_> {
         let separator = if location.contains('?') { '&' } else { '?' };
         let mut ask =
             Ask::new(Method::PUT, format!("{location}{separator}digest={}", escape(&digest.to_string())));
+        // A place that took a part is used up; the caller begins anew.
+        ask.again = false;
         ask.headers.push((CONTENT_TYPE, "application/octet-stream".into()));
         ask.headers.push((CONTENT_LENGTH, size.to_string()));
         let body = || open().map(|file| stream(file, sent.clone()));

@@ -17,6 +17,7 @@ use crate::blob::Blob;
 use crate::client::Client;
 use crate::endpoint::Endpoint;
 use crate::error::{RegistryError, message, shown};
+use crate::patience::Patience;
 use crate::transport::{Body, Reach};
 
 /// The types of manifests that are understood.
@@ -74,11 +75,13 @@ pub(crate) struct Ask<'a> {
     pub target: String,
     pub headers: Vec<(HeaderName, String)>,
     pub body: Option<MakeBody<'a>>,
+    /// Whether it may be sent again where the registry is busy or failed.
+    pub again: bool,
 }
 
 impl<'a> Ask<'a> {
     pub fn new(method: Method, target: String) -> Self {
-        Self { method, target, headers: Vec::new(), body: None }
+        Self { method, target, headers: Vec::new(), body: None, again: true }
     }
 }
 
@@ -177,21 +180,15 @@ impl<'a> Repository<'a> {
         Ok(Document { media_type, digest, bytes })
     }
 
-    /// A blob from byte `offset` on. The caller verifies it.
+    /// A blob from byte `offset` on, also where the registry cannot begin there. The caller verifies it.
     pub async fn blob(&self, digest: &Digest, offset: u64) -> Result<Blob, RegistryError> {
         let mut ask = Ask::new(Method::GET, format!("/v2/{}/blobs/{digest}", self.path));
         if offset > 0 {
             ask.headers.push((http::header::RANGE, format!("bytes={offset}-")));
         }
         let response = self.ask(ask, &self.scope("pull")).await?;
-        if offset > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
-            let url = format!("{}/v2/{}/blobs/{digest}", self.endpoint.url(), self.path);
-            return Err(RegistryError::Answer {
-                url,
-                reason: "the registry cannot resume a download".into(),
-            });
-        }
-        Ok(Blob::new(response))
+        let whole = offset > 0 && response.status() != StatusCode::PARTIAL_CONTENT;
+        Ok(Blob::new(response, if whole { offset } else { 0 }))
     }
 
     /// The tags of the repository, all pages.
@@ -236,11 +233,18 @@ impl<'a> Repository<'a> {
         let mut place = self.place(&ask.target)?;
         let mut redirects = 0;
         let mut challenged = false;
+        let mut patience = Patience::default();
         loop {
             let response = self.send(&ask, &place).await?;
             let status = response.status();
             if status.is_success() {
                 return Ok(response);
+            }
+            if ask.again
+                && let Some(pause) = patience.after(&response)
+            {
+                tokio::time::sleep(pause).await;
+                continue;
             }
             if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
                 redirects += 1;
@@ -340,7 +344,8 @@ impl<'a> Repository<'a> {
             };
             request.body(body).map_err(io::Error::other)
         };
-        self.client.transport.send(&place.endpoint, self.reach(), &make).await.map_err(|reason| {
+        let settings = self.client.settings();
+        self.client.transport.send(&place.endpoint, self.reach(), &settings, &make).await.map_err(|reason| {
             RegistryError::Connect { method: name(&ask.method), url: place.shown(), reason }
         })
     }

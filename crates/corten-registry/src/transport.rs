@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +11,13 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::endpoint::{Endpoint, is_inner};
+use crate::settings::Settings;
 use crate::tls;
 
 /// The body of a request.
@@ -23,6 +25,8 @@ pub(crate) type Body = BoxBody<Bytes, io::Error>;
 
 /// How long an address may take to answer at all.
 const CONNECT_TIME: Duration = Duration::from_secs(15);
+/// How long a registry that may do without TLS may take to show that it speaks it.
+const PROBE_TIME: Duration = Duration::from_secs(5);
 /// How long a server may take from a request to the head of its answer.
 const HEAD_TIME: Duration = Duration::from_secs(120);
 /// How many idle connections are kept per host.
@@ -41,6 +45,14 @@ pub(crate) enum Reach {
 #[derive(Default)]
 pub(crate) struct Transport {
     idle: Mutex<HashMap<Endpoint, Vec<SendRequest<Body>>>>,
+    connectors: Mutex<HashMap<Endpoint, TlsConnector>>,
+}
+
+/// Why no TLS came about.
+struct HandshakeError {
+    text: String,
+    /// Whether the other side speaks TLS at all.
+    is_tls: bool,
 }
 
 impl Transport {
@@ -50,6 +62,7 @@ impl Transport {
         &self,
         endpoint: &Endpoint,
         reach: Reach,
+        settings: &Settings,
         make: &(dyn Fn() -> io::Result<Request<Body>> + Send + Sync),
     ) -> Result<Response<Incoming>, String> {
         if let Some(mut sender) = self.take(endpoint) {
@@ -63,7 +76,7 @@ impl Transport {
                 Err(_) => return Err("timeout awaiting response headers".into()),
             }
         }
-        let mut sender = connect(endpoint, reach).await?;
+        let mut sender = self.connect(endpoint, reach, settings).await?;
         let request = make().map_err(|error| error.to_string())?;
         let answer = tokio::time::timeout(HEAD_TIME, sender.send_request(request)).await;
         let response = answer
@@ -73,9 +86,86 @@ impl Transport {
         Ok(response)
     }
 
+    /// Closes what is idle, and reads certificates anew.
+    pub fn forget(&self) {
+        self.idle.lock().clear();
+        self.connectors.lock().clear();
+    }
+
+    /// Whether TLS is spoken at `endpoint`; `None` where nobody answers.
+    pub async fn speaks_tls(&self, endpoint: &Endpoint, settings: &Settings) -> Option<bool> {
+        let stream = dial(endpoint, Reach::Anywhere).await.ok()?;
+        let shaken = self.shake_hands(endpoint, stream, settings);
+        match tokio::time::timeout(PROBE_TIME, shaken).await {
+            Ok(Ok(stream)) => {
+                if let Ok(sender) = handshake(stream).await {
+                    self.keep(endpoint, sender);
+                }
+                Some(true)
+            }
+            // A certificate of ours that cannot be read, or one that it wants: that is TLS too.
+            Ok(Err(error)) => Some(error.is_tls),
+            Err(_) => Some(false),
+        }
+    }
+
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        reach: Reach,
+        settings: &Settings,
+    ) -> Result<SendRequest<Body>, String> {
+        let stream = dial(endpoint, reach).await?;
+        // An upload's last piece must not wait for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        if !endpoint.tls {
+            return handshake(stream).await;
+        }
+        let shaken = self.shake_hands(endpoint, stream, settings);
+        let stream = tokio::time::timeout(CONNECT_TIME, shaken)
+            .await
+            .map_err(|_| "net/http: TLS handshake timeout".to_owned())?
+            .map_err(|error| error.text)?;
+        handshake(stream).await
+    }
+
+    async fn shake_hands(
+        &self,
+        endpoint: &Endpoint,
+        stream: TcpStream,
+        settings: &Settings,
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, HandshakeError> {
+        let connector =
+            self.connector(endpoint, settings).map_err(|text| HandshakeError { text, is_tls: true })?;
+        let name = ServerName::try_from(endpoint.host.clone())
+            .map_err(|error| HandshakeError { text: format!("tls: {error}"), is_tls: true })?;
+        connector.connect(name, stream).await.map_err(|error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            let is_tls = inner.is_some_and(|inner| !matches!(inner, rustls::Error::InvalidMessage(_)));
+            let text = match inner {
+                Some(rustls::Error::InvalidCertificate(_)) => {
+                    format!("tls: failed to verify certificate: {error}")
+                }
+                _ => format!("tls: {error}"),
+            };
+            HandshakeError { text, is_tls }
+        })
+    }
+
+    /// How TLS is spoken with a registry; read from the disk once.
+    fn connector(&self, endpoint: &Endpoint, settings: &Settings) -> Result<TlsConnector, String> {
+        let mut connectors = self.connectors.lock();
+        if let Some(connector) = connectors.get(endpoint) {
+            return Ok(connector.clone());
+        }
+        let connector = tls::connector(endpoint.trusted, &settings.certificates_of(endpoint))?;
+        connectors.insert(endpoint.clone(), connector.clone());
+        Ok(connector)
+    }
+
     /// A connection that is free now.
     fn take(&self, endpoint: &Endpoint) -> Option<SendRequest<Body>> {
-        let mut idle = self.idle.lock().ok()?;
+        let mut idle = self.idle.lock();
         let list = idle.get_mut(endpoint)?;
         list.retain(|sender| !sender.is_closed());
         let free = list.iter().position(SendRequest::is_ready)?;
@@ -83,28 +173,12 @@ impl Transport {
     }
 
     fn keep(&self, endpoint: &Endpoint, sender: SendRequest<Body>) {
-        let Ok(mut idle) = self.idle.lock() else { return };
+        let mut idle = self.idle.lock();
         let list = idle.entry(endpoint.clone()).or_default();
         if list.len() < IDLE_MAX {
             list.push(sender);
         }
     }
-}
-
-async fn connect(endpoint: &Endpoint, reach: Reach) -> Result<SendRequest<Body>, String> {
-    let stream = dial(endpoint, reach).await?;
-    // An upload's last piece must not wait for an acknowledgement.
-    let _ = stream.set_nodelay(true);
-    if !endpoint.tls {
-        return handshake(stream).await;
-    }
-    let connector = if endpoint.trusted { tls::trusting()? } else { tls::verifying()? };
-    let name = ServerName::try_from(endpoint.host.clone()).map_err(|error| format!("tls: {error}"))?;
-    let stream = tokio::time::timeout(CONNECT_TIME, connector.connect(name, stream))
-        .await
-        .map_err(|_| "net/http: TLS handshake timeout".to_owned())?
-        .map_err(|error| format!("tls: failed to verify certificate: {error}"))?;
-    handshake(stream).await
 }
 
 async fn dial(endpoint: &Endpoint, reach: Reach) -> Result<TcpStream, String> {

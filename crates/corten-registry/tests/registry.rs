@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use corten_registry::{Auth, Client, Mounted, RegistryError, Repository};
+use corten_registry::{Auth, Client, Mounted, RegistryError, Repository, Settings};
 use corten_types::{Digest, Reference};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -26,6 +26,10 @@ struct Toy {
     realm: Mutex<Option<String>>,
     /// Sends blobs' readers here.
     redirect: Mutex<Option<String>>,
+    /// How many requests are refused as busy before one is answered.
+    busy: Mutex<u32>,
+    /// Answers with whole blobs only.
+    without_ranges: Mutex<bool>,
     /// Every `Authorization` header that came, with its path.
     seen: Mutex<Vec<(String, String)>>,
 }
@@ -57,6 +61,16 @@ impl Toy {
         let body = body.collect().await.unwrap().to_bytes();
         let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or("").to_owned();
+        {
+            let mut busy = self.busy.lock().unwrap();
+            if *busy > 0 {
+                *busy -= 1;
+                return Response::builder()
+                    .status(StatusCode::SERVICE_UNAVAILABLE)
+                    .body(Full::default())
+                    .unwrap();
+            }
+        }
         let authorization =
             parts.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
         if let Some(value) = &authorization {
@@ -132,7 +146,8 @@ impl Toy {
             let Some(blob) = self.blobs.lock().unwrap().get(&last).cloned() else {
                 return plain(StatusCode::NOT_FOUND, "");
             };
-            let range = parts.headers.get("range").and_then(|range| {
+            let without = *self.without_ranges.lock().unwrap();
+            let range = parts.headers.get("range").filter(|_| !without).and_then(|range| {
                 range.to_str().ok()?.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
             });
             return match range {
@@ -154,9 +169,9 @@ impl Toy {
     }
 }
 
-fn repository<'a>(client: &'a Client, address: SocketAddr, auth: Option<Auth>) -> Repository<'a> {
+async fn repository<'a>(client: &'a Client, address: SocketAddr, auth: Option<Auth>) -> Repository<'a> {
     let reference: Reference = format!("{address}/a/b:t").parse().unwrap();
-    client.repository(&reference, &[], auth)
+    client.repository(&reference, auth).await
 }
 
 fn user(password: &str) -> Option<Auth> {
@@ -175,8 +190,8 @@ async fn content(repository: &Repository<'_>, digest: &Digest, offset: u64) -> V
 #[tokio::test]
 async fn what_is_pushed_can_be_pulled() {
     let (_toy, address) = Toy::start("127.0.0.1").await;
-    let client = Client::new("test");
-    let repository = repository(&client, address, None);
+    let client = Client::new("test", Settings::default());
+    let repository = repository(&client, address, None).await;
     let blob = vec![7_u8; 300_000];
     let digest = Digest::of(&blob);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -212,8 +227,8 @@ async fn what_is_pushed_can_be_pulled() {
 async fn a_token_is_fetched_with_the_password_and_used_from_then_on() {
     let (toy, address) = Toy::start("127.0.0.1").await;
     *toy.realm.lock().unwrap() = Some(format!("http://{address}/token"));
-    let client = Client::new("test");
-    let good = repository(&client, address, user("good"));
+    let client = Client::new("test", Settings::default());
+    let good = repository(&client, address, user("good")).await;
     good.put_manifest("t", MANIFEST, Bytes::from_static(b"{}")).await.unwrap();
     good.resolve("t").await.unwrap();
     let seen: Vec<_> = toy.seen.lock().unwrap().clone();
@@ -221,7 +236,7 @@ async fn a_token_is_fetched_with_the_password_and_used_from_then_on() {
     assert_eq!(tokens, 1, "{seen:?}");
     assert!(seen.iter().all(|(path, value)| path == "/token" || value == "Bearer T"), "{seen:?}");
 
-    let bad = repository(&client, address, user("bad")).resolve("t").await.unwrap_err();
+    let bad = repository(&client, address, user("bad")).await.resolve("t").await.unwrap_err();
     assert_eq!(bad.to_string(), "authorization failed: incorrect username or password");
 }
 
@@ -231,9 +246,9 @@ async fn a_password_goes_to_no_token_server_of_another_domain() {
     let (foreign, elsewhere) = Toy::start("127.0.0.2").await;
     *toy.realm.lock().unwrap() = Some(format!("http://{elsewhere}/token"));
     toy.manifests.lock().unwrap().insert("t".into(), (MANIFEST.into(), Bytes::from_static(b"{}")));
-    let client = Client::new("test");
+    let client = Client::new("test", Settings::default());
     // The foreign server gives a token to anybody, and is asked as anybody.
-    repository(&client, address, user("good")).resolve("t").await.unwrap();
+    repository(&client, address, user("good")).await.resolve("t").await.unwrap();
     assert!(foreign.seen.lock().unwrap().is_empty());
 }
 
@@ -245,15 +260,15 @@ async fn a_redirect_carries_no_credentials_and_ends() {
     other.blobs.lock().unwrap().insert(digest.to_string(), Bytes::from_static(b"blob"));
     *toy.realm.lock().unwrap() = Some(format!("http://{address}/token"));
     *toy.redirect.lock().unwrap() = Some(format!("http://{elsewhere}"));
-    let client = Client::new("test");
-    assert_eq!(content(&repository(&client, address, user("good")), &digest, 0).await, b"blob");
+    let client = Client::new("test", Settings::default());
+    assert_eq!(content(&repository(&client, address, user("good")).await, &digest, 0).await, b"blob");
     assert!(other.seen.lock().unwrap().is_empty());
 
     *toy.redirect.lock().unwrap() = Some(format!("http://{address}"));
-    let circle = repository(&client, address, user("good")).blob(&digest, 0).await.err().unwrap();
+    let circle = repository(&client, address, user("good")).await.blob(&digest, 0).await.err().unwrap();
     assert!(circle.to_string().ends_with("too many redirects"), "{circle}");
     *toy.redirect.lock().unwrap() = Some("file:///etc/passwd?".into());
-    let strange = repository(&client, address, user("good")).blob(&digest, 0).await.err().unwrap();
+    let strange = repository(&client, address, user("good")).await.blob(&digest, 0).await.err().unwrap();
     assert!(matches!(strange, RegistryError::Forbidden { .. }), "{strange}");
 }
 
@@ -266,8 +281,8 @@ async fn manifests_that_are_too_long_or_not_what_was_asked_for_are_refused() {
         manifests.insert("long".into(), (MANIFEST.into(), Bytes::from(vec![b' '; 5 << 20])));
         manifests.insert(wanted.clone(), (MANIFEST.into(), Bytes::from_static(b"another")));
     }
-    let client = Client::new("test");
-    let repository = repository(&client, address, None);
+    let client = Client::new("test", Settings::default());
+    let repository = repository(&client, address, None).await;
     for reference in ["long", &wanted] {
         let refused = repository.manifest(reference).await.unwrap_err();
         assert!(matches!(refused, RegistryError::Answer { .. }), "{refused}");
@@ -276,13 +291,61 @@ async fn manifests_that_are_too_long_or_not_what_was_asked_for_are_refused() {
 
 #[tokio::test]
 async fn a_registry_that_is_not_there_is_named() {
-    let client = Client::new("test");
+    let client = Client::new("test", Settings::default());
     // Nobody listens on a port that was just given back.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = repository(&client, address, None).resolve("t").await.unwrap_err().to_string();
+    let error = repository(&client, address, None).await.resolve("t").await.unwrap_err().to_string();
     assert!(
         error.starts_with(&format!("failed to do request: Head \"http://{address}/v2/a/b/manifests/t\"")),
         "{error}"
     );
     assert!(error.ends_with("connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_registry_that_is_busy_is_asked_again_but_not_for_ever() {
+    let (toy, address) = Toy::start("127.0.0.1").await;
+    let client = Client::new("test", Settings::default());
+    let repository = repository(&client, address, None).await;
+    *toy.busy.lock().unwrap() = 2;
+    repository.ping().await.unwrap();
+    *toy.busy.lock().unwrap() = u32::MAX;
+    assert!(matches!(repository.ping().await, Err(RegistryError::Status { status: 503, .. })));
+}
+
+#[tokio::test]
+async fn a_blob_goes_on_where_it_stopped_even_at_a_registry_without_ranges() {
+    let (toy, address) = Toy::start("127.0.0.1").await;
+    let client = Client::new("test", Settings::default());
+    let repository = repository(&client, address, None).await;
+    let blob: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+    let digest = Digest::of(&blob);
+    toy.blobs.lock().unwrap().insert(digest.to_string(), blob.clone().into());
+    for without in [false, true] {
+        *toy.without_ranges.lock().unwrap() = without;
+        assert!(content(&repository, &digest, 70_001).await == blob[70_001..]);
+    }
+}
+
+#[tokio::test]
+async fn mirrors_are_asked_first_and_never_get_the_registrys_credentials() {
+    let (mirror, mirror_address) = Toy::start("127.0.0.1").await;
+    let (origin, origin_address) = Toy::start("127.0.0.1").await;
+    let domain = origin_address.to_string();
+    let dead = "http://127.0.0.1:1".to_owned();
+    let mirrors = BTreeMap::from([(domain.clone(), vec![dead, format!("http://{mirror_address}/")])]);
+    let client = Client::new("test", Settings { mirrors, ..Settings::default() });
+    let manifest = Bytes::from_static(b"{}");
+    mirror.manifests.lock().unwrap().insert("t".into(), (MANIFEST.into(), manifest.clone()));
+    let only_here = Bytes::from_static(b"only at the origin");
+    let digest = Digest::of(&only_here);
+    origin.blobs.lock().unwrap().insert(digest.to_string(), only_here.clone());
+    let reference: Reference = format!("{domain}/a/b:t").parse().unwrap();
+    let basic = |for_domain: &str| (for_domain == domain).then(|| user("secret")).flatten();
+    let sources = client.sources(&reference, &basic).await;
+    assert_eq!(sources.resolve("t").await.unwrap().digest, Digest::of(&manifest));
+    let mut blob = sources.blob(&digest, 0).await.unwrap();
+    assert_eq!(blob.next().await.unwrap().unwrap(), only_here);
+    assert!(mirror.seen.lock().unwrap().is_empty());
+    assert!(matches!(sources.resolve("none").await, Err(RegistryError::NotFound { .. })));
 }

@@ -277,8 +277,8 @@ impl Intake {
         self.commit()
     }
 
-    /// Makes everything visible. Durable when this returns.
-    pub fn commit(self) -> Result<(), IntakeError> {
+    /// Makes everything visible that was taken in so far. Durable when this returns.
+    pub fn commit(&self) -> Result<(), IntakeError> {
         let shared = self.shared.clone();
         let mut staged = std::mem::take(&mut *self.staged.lock());
         let outcome = self.publish(&mut staged);

@@ -40,10 +40,10 @@ mod unpacker;
 
 pub use collect::Collected;
 pub use content::{Content, ContentError, parse_config, parse_index, parse_manifest};
+pub use corten_archive::{Applied, ApplyError, Limits};
 pub use corten_archive::{Change, ChangeKind};
 pub use database::{DatabaseError, Durability};
 pub use image::{Image, ImageError, Images, Layer};
-pub use corten_archive::{Applied, ApplyError, Limits};
 pub use intake::{BlobWriter, Intake, IntakeError};
 pub use name::{Name, NamedImage};
 pub use overlay::Sync;

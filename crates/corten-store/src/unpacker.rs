@@ -14,12 +14,7 @@ use corten_types::Digest;
 pub trait Unpack: Send + Sync {
     /// Unpacks the tar of `source`, compressed or not, into `tree` within `limits`. Gives what is still to be settled
     /// with the trees beneath, and the DiffID. Blocks until the source ends.
-    fn unpack(
-        &self,
-        tree: OwnedFd,
-        source: Source,
-        limits: Limits,
-    ) -> Result<(Applied, Digest), ApplyError>;
+    fn unpack(&self, tree: OwnedFd, source: Source, limits: Limits) -> Result<(Applied, Digest), ApplyError>;
 }
 
 /// Where the bytes of a layer come from. The descriptor is nobody else's: it has an offset of its own, zero.
@@ -85,12 +80,7 @@ impl Growth {
 pub struct InProcess;
 
 impl Unpack for InProcess {
-    fn unpack(
-        &self,
-        tree: OwnedFd,
-        source: Source,
-        limits: Limits,
-    ) -> Result<(Applied, Digest), ApplyError> {
+    fn unpack(&self, tree: OwnedFd, source: Source, limits: Limits) -> Result<(Applied, Digest), ApplyError> {
         let options = ApplyOptions::layer(limits);
         match source {
             Source::Whole(file) => apply_layer(&tree, file, &options),

@@ -227,9 +227,8 @@ pub fn change_mode(fd: impl AsFd, mode: u32) -> rustix::io::Result<()> {
     let fd = fd.as_fd();
     // SAFETY: the kernel reads an empty, NUL-terminated path that lives in the program; the descriptor is borrowed
     // for the whole call. Nothing is written to our memory.
-    let ret = unsafe {
-        libc::syscall(SYS_FCHMODAT2, fd.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
-    };
+    let ret =
+        unsafe { libc::syscall(SYS_FCHMODAT2, fd.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH) };
     match crate::syscall::check(ret) {
         Ok(_) => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {

@@ -55,12 +55,7 @@ impl Workers {
 }
 
 impl Unpack for Workers {
-    fn unpack(
-        &self,
-        tree: OwnedFd,
-        source: Source,
-        limits: Limits,
-    ) -> Result<(Applied, Digest), ApplyError> {
+    fn unpack(&self, tree: OwnedFd, source: Source, limits: Limits) -> Result<(Applied, Digest), ApplyError> {
         self.run(tree, source, limits).unwrap_or_else(|source| {
             Err(ApplyError::Io { path: ".".into(), operation: "unpack".into(), source })
         })

@@ -42,7 +42,7 @@ impl Images {
         let changed = corten_build::commit::change(&RunConfig::default(), &request.changes)?;
         let intake = self.store.intake();
         let layer = store_layer(&intake, request.archive)?;
-        let (diff_id, _) = intake.unpack_unknown(None, Box::new(intake.open(&layer.digest)?))?;
+        let (diff_id, _) = intake.unpack_unknown(None, &layer.digest)?;
         let created = jiff::Timestamp::now().to_string();
         let platform = request.platform.unwrap_or_else(Platform::host);
         let config = ImageConfig {

@@ -1,33 +1,23 @@
 //! Pulling images: resolve, fetch what is missing, unpack, name.
 //!
-//! Everything goes into one intake: the name appears with the last layer, or nothing does. A download that breaks off
-//! goes on where it stopped.
+//! Everything goes into one intake: the name appears with the last layer, or nothing does. Layers are unpacked while they
+//! are downloaded ([`fetch`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use corten_api::progress::{Message, Progress};
-use corten_registry::{Auth, Client, RegistryError, Repository};
+use corten_registry::{Auth, Client, RegistryError, Settings, Sources};
 use corten_store::oci::{CONFIG_LIMIT, Descriptor, MANIFEST_LIMIT, Manifest, media};
 use corten_store::{
     ContentError, Intake, IntakeError, Layer, Name, Store, parse_config, parse_index, parse_manifest,
 };
 use corten_types::{Digest, ErrorKind, Kind, Platform, Reference};
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::{Semaphore, mpsc};
 
 use crate::events::Events;
 
-/// How many blobs are downloaded at once.
-const DOWNLOADS: usize = 3;
-/// How often a download that broke off is taken up again.
-const RETRIES: u32 = 5;
-/// How often the progress of a layer is told.
-const TELL_EACH: Duration = Duration::from_millis(100);
+mod fetch;
+
 /// How deep indexes may nest.
 const INDEX_DEPTH: usize = 3;
 
@@ -80,7 +70,7 @@ pub enum PullError {
     /// A blob could not be fetched.
     #[error("failed to copy: {0}")]
     Fetch(#[from] RegistryError),
-    /// A connection broke too often.
+    /// A connection broke, or stood still, too often.
     #[error("failed to copy: {digest}: {reason}")]
     Broken {
         /// The blob.
@@ -114,8 +104,7 @@ pub struct Puller {
     pub(super) store: Store,
     pub(super) events: Arc<Events>,
     pub(super) client: Client,
-    pub(super) insecure: Vec<String>,
-    downloads: Semaphore,
+    limits: fetch::Limits,
 }
 
 /// What a pull has decided to fetch.
@@ -125,10 +114,15 @@ struct Plan {
 }
 
 impl Puller {
-    /// Pulls into `store`; `insecure` are registries without TLS.
-    pub fn new(store: Store, events: Arc<Events>, insecure: Vec<String>) -> Self {
-        let client = Client::new(concat!("corten/", env!("CARGO_PKG_VERSION")));
-        Self { store, events, client, insecure, downloads: Semaphore::new(DOWNLOADS) }
+    /// Pulls into `store`.
+    pub fn new(store: Store, events: Arc<Events>, settings: Settings) -> Self {
+        let client = Client::new(concat!("corten/", env!("CARGO_PKG_VERSION")), settings);
+        Self { store, events, client, limits: fetch::Limits::default() }
+    }
+
+    /// Changes what is known about registries, for all that begins from now on.
+    pub fn configure(&self, settings: Settings) {
+        self.client.configure(settings);
     }
 
     /// Pulls an image, or all tags of a repository where the reference has neither tag nor digest.
@@ -139,24 +133,27 @@ impl Puller {
         credentials: &Credentials,
         tell: Tell<'_>,
     ) -> Result<(), PullError> {
-        let auth = auth_for(reference, credentials);
-        let repository = self.client.repository(reference, &self.insecure, auth);
+        let sources = self.sources(reference, credentials).await;
         if reference.tag().is_some() || reference.digest().is_some() {
-            return self.pull_one(&repository, reference, platform, tell).await;
+            return self.pull_one(&sources, reference, platform, tell).await;
         }
-        let tags = repository.tags().await.map_err(|error| refused(reference, error))?;
+        let tags = sources.origin().tags().await.map_err(|error| refused(reference, error))?;
         for tag in tags {
             // A registry may hold names that are none here.
             if let Ok(reference) = reference.with_tag(&tag) {
-                self.pull_one(&repository, &reference, platform, tell).await?;
+                self.pull_one(&sources, &reference, platform, tell).await?;
             }
         }
         Ok(())
     }
 
+    async fn sources(&self, reference: &Reference, credentials: &Credentials) -> Sources<'_> {
+        self.client.sources(reference, &|domain| auth_of(domain, credentials)).await
+    }
+
     async fn pull_one(
         &self,
-        repository: &Repository<'_>,
+        repository: &Sources<'_>,
         reference: &Reference,
         platform: Option<&Platform>,
         tell: Tell<'_>,
@@ -184,11 +181,7 @@ impl Puller {
             let layers: Vec<Layer> = layers.into_iter().map(|layer| layer.0).collect();
             intake.unpack(&layers)?;
             intake.name(name, target, BTreeMap::new());
-            match Arc::into_inner(intake) {
-                Some(intake) => intake.commit(),
-                // Every download has ended; nobody else holds it.
-                None => Ok(()),
-            }
+            intake.commit()
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => done?,
@@ -209,7 +202,7 @@ impl Puller {
     /// Fetches indexes and the manifest for the platform.
     async fn plan(
         &self,
-        repository: &Repository<'_>,
+        repository: &Sources<'_>,
         intake: &Intake,
         target: Descriptor,
         platform: Option<&Platform>,
@@ -242,7 +235,7 @@ impl Puller {
     /// A manifest or index, from the store where it has it.
     async fn document(
         &self,
-        repository: &Repository<'_>,
+        repository: &Sources<'_>,
         intake: &Intake,
         descriptor: &Descriptor,
     ) -> Result<Vec<u8>, PullError> {
@@ -252,155 +245,6 @@ impl Puller {
         let document = repository.manifest(&descriptor.digest.to_string()).await?;
         intake.bytes(&descriptor.media_type, &document.bytes)?;
         Ok(document.bytes.to_vec())
-    }
-
-    /// Fetches config and layers; gives the layers, each with whether it was fetched now.
-    async fn fetch(
-        &self,
-        repository: &Repository<'_>,
-        intake: &Arc<Intake>,
-        plan: &Plan,
-        tell: Tell<'_>,
-    ) -> Result<Vec<(Layer, bool)>, PullError> {
-        let manifest = &plan.manifest;
-        let blobs = std::iter::once(&manifest.config).chain(&manifest.layers);
-        let missing: BTreeSet<Digest> =
-            blobs.clone().map(|blob| blob.digest).filter(|digest| !intake.has_blob(digest)).collect();
-        if !missing.is_empty() {
-            for layer in &manifest.layers {
-                let id = short(&layer.digest);
-                tell(Message::progress(id, "Pulling fs layer", Progress::default()));
-            }
-        }
-        let mut under_way = FuturesUnordered::new();
-        let mut begun = BTreeSet::new();
-        for blob in blobs {
-            let is_layer = blob.digest != manifest.config.digest;
-            if !missing.contains(&blob.digest) {
-                if is_layer && !missing.is_empty() {
-                    let hidden = Progress { hide_counts: true, ..Progress::default() };
-                    tell(Message::progress(short(&blob.digest), "Already exists", hidden));
-                }
-            } else if begun.insert(blob.digest) {
-                under_way.push(self.download(repository, intake, blob, is_layer.then_some(tell)));
-            }
-        }
-        while let Some(done) = under_way.next().await {
-            done?;
-        }
-        let config =
-            parse_config(manifest.config.digest, &intake.read(&manifest.config.digest, CONFIG_LIMIT)?)?;
-        let chains = config.chain_ids();
-        if chains.len() != manifest.layers.len() {
-            return Err(PullError::Layers);
-        }
-        let layers = manifest.layers.iter().zip(&config.rootfs.diff_ids).zip(chains);
-        Ok(layers
-            .map(|((descriptor, diff_id), chain_id)| {
-                let layer = Layer { descriptor: descriptor.clone(), diff_id: *diff_id, chain_id };
-                (layer, missing.contains(&descriptor.digest))
-            })
-            .collect())
-    }
-
-    /// Downloads one blob; what arrives is hashed and written on another thread.
-    async fn download(
-        &self,
-        repository: &Repository<'_>,
-        intake: &Arc<Intake>,
-        blob: &Descriptor,
-        tell: Option<Tell<'_>>,
-    ) -> Result<(), PullError> {
-        let Ok(_permit) = self.downloads.acquire().await else { return Ok(()) };
-        let (sender, receiver) = mpsc::channel(8);
-        let (digest, size) = (blob.digest, blob.size);
-        let writer = {
-            let intake = intake.clone();
-            tokio::task::spawn_blocking(move || {
-                let mut pieces = Pieces { receiver, current: Bytes::new() };
-                intake.copy(&mut pieces, Some(&digest), Some(size)).map(drop)
-            })
-        };
-        let received = AtomicU64::new(0);
-        let fetched = self.stream(repository, blob, &sender, &received, tell).await;
-        if let Err(error) = &fetched {
-            // The writer must not take a part for the whole.
-            let _ = sender.send(Err(std::io::Error::other(error.to_string()))).await;
-        }
-        drop(sender);
-        let written = match writer.await {
-            Ok(written) => written,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
-        fetched?;
-        written?;
-        if let Some(tell) = tell {
-            let hidden = Progress { hide_counts: true, ..Progress::default() };
-            tell(Message::progress(short(&digest), "Download complete", hidden));
-        }
-        Ok(())
-    }
-
-    /// Gives the pieces of a blob to `sender`, taking a connection that breaks up again where it stopped.
-    async fn stream(
-        &self,
-        repository: &Repository<'_>,
-        blob: &Descriptor,
-        sender: &mpsc::Sender<std::io::Result<Bytes>>,
-        received: &AtomicU64,
-        tell: Option<Tell<'_>>,
-    ) -> Result<(), PullError> {
-        let mut last_told = Instant::now();
-        let mut reason = String::new();
-        for attempt in 0..=RETRIES {
-            if attempt > 0 {
-                tokio::time::sleep(Duration::from_millis(200) * attempt).await;
-            }
-            let offset = received.load(Ordering::Relaxed);
-            let mut body = match repository.blob(&blob.digest, offset).await {
-                Ok(body) => body,
-                Err(error @ RegistryError::Connect { .. }) => {
-                    reason = error.to_string();
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            reason.clear();
-            while let Some(piece) = body.next().await {
-                let piece = match piece {
-                    Ok(piece) => piece,
-                    Err(error) => {
-                        reason = error.to_string();
-                        break;
-                    }
-                };
-                let current = received.fetch_add(piece.len() as u64, Ordering::Relaxed) + piece.len() as u64;
-                if current > blob.size {
-                    let reason = "the registry sends more than it promised".to_owned();
-                    return Err(PullError::Broken { digest: blob.digest, reason });
-                }
-                if let Some(tell) = tell.filter(|_| last_told.elapsed() >= TELL_EACH) {
-                    last_told = Instant::now();
-                    let progress = Progress {
-                        current: signed(current),
-                        total: signed(blob.size),
-                        ..Progress::default()
-                    };
-                    tell(Message::progress(short(&blob.digest), "Downloading", progress));
-                }
-                if sender.send(Ok(piece)).await.is_err() {
-                    // The writer knows why it stopped.
-                    return Ok(());
-                }
-            }
-            if reason.is_empty() && received.load(Ordering::Relaxed) >= blob.size {
-                return Ok(());
-            }
-            if reason.is_empty() {
-                reason = "unexpected EOF".into();
-            }
-        }
-        Err(PullError::Broken { digest: blob.digest, reason })
     }
 }
 
@@ -420,8 +264,7 @@ impl Puller {
         reference: &Reference,
         credentials: &Credentials,
     ) -> Result<Remote, PullError> {
-        let auth = auth_for(reference, credentials);
-        let repository = self.client.repository(reference, &self.insecure, auth);
+        let repository = self.sources(reference, credentials).await;
         let wanted = reference.digest().map(ToString::to_string);
         let wanted = wanted.as_deref().or(reference.tag()).unwrap_or("latest");
         let document = repository.manifest(wanted).await.map_err(|error| refused(reference, error))?;
@@ -442,7 +285,7 @@ impl Puller {
     /// A config, verified.
     async fn config(
         &self,
-        repository: &Repository<'_>,
+        repository: &Sources<'_>,
         descriptor: &Descriptor,
     ) -> Result<corten_store::oci::ImageConfig, PullError> {
         let digest = descriptor.digest;
@@ -482,29 +325,8 @@ pub(super) fn signed(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 
-/// Pieces that arrive on a channel, as a reader for a thread that may block.
-struct Pieces {
-    receiver: mpsc::Receiver<std::io::Result<Bytes>>,
-    current: Bytes,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.current.is_empty() {
-            match self.receiver.blocking_recv() {
-                None => return Ok(0),
-                Some(piece) => self.current = piece?,
-            }
-        }
-        let length = self.current.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.current.split_to(length));
-        Ok(length)
-    }
-}
-
-/// The credentials for a reference's registry, whatever form the client knows its address in.
-pub fn auth_for(reference: &Reference, credentials: &Credentials) -> Option<Auth> {
-    let domain = reference.domain();
+/// The credentials for a registry by its domain, whatever form the client knows its address in.
+pub fn auth_of(domain: &str, credentials: &Credentials) -> Option<Auth> {
     let plain = |address: &str| {
         let host = address.split_once("://").map_or(address, |(_, rest)| rest);
         let host = host.split('/').next().unwrap_or_default();
@@ -538,8 +360,11 @@ mod tests {
     fn credentials_are_found_by_any_form_of_the_address() {
         let auth = Auth { username: "u".into(), ..Auth::default() };
         let of = |key: &str, reference: &str| {
-            auth_for(&reference.parse().unwrap(), &Credentials::from([(key.to_owned(), auth.clone())]))
-                .is_some()
+            auth_of(
+                reference.parse::<Reference>().unwrap().domain(),
+                &Credentials::from([(key.to_owned(), auth.clone())]),
+            )
+            .is_some()
         };
         assert!(of("https://index.docker.io/v1/", "busybox"));
         assert!(of("localhost:5000", "localhost:5000/a"));

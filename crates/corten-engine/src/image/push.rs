@@ -13,7 +13,7 @@ use corten_store::oci::{Descriptor, MANIFEST_LIMIT, media};
 use corten_store::{ContentError, ImageError, Name};
 use corten_types::{Digest, ErrorKind, Kind, Platform, Reference};
 
-use super::pull::{Credentials, Puller, Tell, auth_for, short, signed};
+use super::pull::{Credentials, Puller, Tell, auth_of, short, signed};
 
 /// How often the progress of a layer is told.
 const TELL_EACH: Duration = Duration::from_millis(100);
@@ -87,8 +87,8 @@ impl Puller {
         }
         let targets = names.iter().map(|name| self.target(name, platform)).collect::<Result<Vec<_>, _>>()?;
         tell(Message::status("", format!("The push refers to repository [{}]", reference.repository())));
-        let auth = auth_for(reference, credentials);
-        let repository = self.client.repository(reference, &self.insecure, auth);
+        let auth = auth_of(reference.domain(), credentials);
+        let repository = self.client.repository(reference, auth).await;
         for (name, target) in names.iter().zip(targets) {
             self.push_one(&repository, name, &target, tell).await.map_err(|error| match error {
                 PushError::Registry(
@@ -247,6 +247,6 @@ impl Puller {
 impl Puller {
     /// Asks a registry whether it takes credentials.
     pub async fn login(&self, domain: &str, auth: corten_registry::Auth) -> Result<(), RegistryError> {
-        self.client.registry(domain, &self.insecure, Some(auth)).ping().await
+        self.client.registry(domain, Some(auth)).await.ping().await
     }
 }

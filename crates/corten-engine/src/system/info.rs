@@ -120,7 +120,7 @@ impl Engine {
             os_type: "linux".into(),
             architecture: host.architecture.clone(),
             index_server_address: "https://index.docker.io/v1/".into(),
-            registry_config: registries(&live.registry_mirrors, &live.insecure_registries),
+            registry_config: registries(&live.hub_mirrors(), &live.insecure_registries),
             ncpu: host.processors as i64,
             mem_total: host.memory as i64,
             generic_resources: None,

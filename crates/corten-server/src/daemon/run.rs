@@ -335,7 +335,7 @@ fn reload(source: &Source, engine: &Engine, level: &LevelSwitch) {
     match read {
         Ok((live, threshold)) => {
             level.set(threshold);
-            engine.system.reload(live, &engine.events);
+            engine.reload(live);
             tracing::info!("the configuration was reloaded");
         }
         Err(error) => tracing::error!(%error, "the configuration was not reloaded"),

@@ -384,7 +384,9 @@ fn labels(read: &Reader<'_>) -> Result<Vec<String>, ConfigError> {
 
 fn mirrors(read: &Reader<'_>) -> Result<Vec<String>, ConfigError> {
     let check = |mirror: String| {
-        let rest = mirror.strip_prefix("https://").or_else(|| mirror.strip_prefix("http://"));
+        // One of another registry than Docker Hub names that first.
+        let address = mirror.split_once('=').map_or(mirror.as_str(), |(_, address)| address);
+        let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
         let host = rest.map(|rest| rest.trim_end_matches('/'));
         match host {
             Some(host) if !host.is_empty() && !host.contains(['?', '#', '@']) => {

@@ -54,12 +54,7 @@ impl<I: Deref<Target = Intake>> BlobWriter<I> {
     }
 
     /// A writer of a download, behind what an earlier one has left in `file`.
-    pub(super) fn resume(
-        intake: I,
-        claim: Claim,
-        path: PathBuf,
-        file: File,
-    ) -> std::io::Result<Self> {
+    pub(super) fn resume(intake: I, claim: Claim, path: PathBuf, file: File) -> std::io::Result<Self> {
         let mut writer = Self::new(intake, path, file);
         writer.claim = Some(claim);
         let mut buffer = vec![0; 256 << 10];
