@@ -152,6 +152,16 @@ const WHITEOUT: &[u8] = b".wh.";
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 const BUFFER: usize = 128 << 10;
+/// A run of zeros as long as this is left out.
+const HOLE_MIN: usize = 64 << 10;
+static ZEROS: [u8; BUFFER] = [0; BUFFER];
+
+/// Whether a file was left with holes, of which the last may lie at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holes {
+    None,
+    Some,
+}
 
 impl<'a> Applier<'a> {
     fn new(root: rustix::fd::BorrowedFd<'a>, base: &'a [u8], options: &'a ApplyOptions) -> Self {
@@ -338,7 +348,10 @@ impl<'a> Applier<'a> {
         let file =
             self.replace(entry, directory, name, || rustix::fs::openat(directory, name, flags, mode))?;
         match &entry.pieces {
-            None => self.copy(entry, &file, 0, entry.size, reader)?,
+            None if self.copy(entry, &file, 0, entry.size, reader)? == Holes::None => {}
+            None => {
+                rustix::fs::ftruncate(&file, entry.size).map_err(ApplyError::io(&entry.path, "extend"))?;
+            }
             Some(pieces) => {
                 for &(offset, length) in pieces {
                     self.copy(entry, &file, offset, length, reader)?;
@@ -360,8 +373,9 @@ impl<'a> Applier<'a> {
         mut offset: u64,
         length: u64,
         reader: &mut Reader<&mut dyn Read>,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<Holes, ApplyError> {
         let end = offset + length;
+        let mut holes = Holes::None;
         while offset < end {
             let most = usize::try_from(end - offset).unwrap_or(BUFFER).min(BUFFER);
             let n = match reader.read(&mut self.buffer[..most]) {
@@ -371,6 +385,10 @@ impl<'a> Applier<'a> {
                 Err(source) => return Err(ApplyError::Read { source }),
             };
             let mut written = 0;
+            // A run of zeros costs no disk.
+            if n >= HOLE_MIN && self.buffer[..n] == ZEROS[..n] {
+                (written, holes) = (n, Holes::Some);
+            }
             while written < n {
                 let at = offset + written as u64;
                 written +=
@@ -379,7 +397,7 @@ impl<'a> Applier<'a> {
             }
             offset += n as u64;
         }
-        Ok(())
+        Ok(holes)
     }
 
     fn directory(

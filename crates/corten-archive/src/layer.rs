@@ -12,6 +12,8 @@ use crate::error::ApplyError;
 
 /// Bytes of one piece between the two threads.
 const PIECE: usize = 256 << 10;
+/// Bytes of headers that a layer may have besides as many as its files, in any case.
+const BETWEEN: u64 = 256 << 20;
 /// Pieces on the way at most.
 const PIECES: usize = 8;
 
@@ -23,19 +25,22 @@ pub fn apply_layer(
     options: &ApplyOptions,
 ) -> Result<(Applied, Digest), ApplyError> {
     let plain = decompress(BufReader::with_capacity(PIECE, reader))?;
-    hashed(plain, |plain| apply(root, plain, options))
+    // What stands between the files, and behind the last one, is bounded too.
+    let most = options.limits.bytes.saturating_mul(2).saturating_add(BETWEEN);
+    hashed(plain, most, |plain| apply(root, plain, options))
 }
 
-/// Gives `consume` the bytes of `plain`, which another thread inflates and hashes meanwhile. Ends with the digest of
+/// Gives `consume` the at most `most` bytes of `plain`, which another thread inflates and hashes meanwhile. Ends with the digest of
 /// all of them, also of what `consume` has left over.
 fn hashed<T>(
     mut plain: Box<dyn Read + Send + '_>,
+    most: u64,
     consume: impl FnOnce(&mut dyn Read) -> Result<T, ApplyError>,
 ) -> Result<(T, Digest), ApplyError> {
     std::thread::scope(|scope| {
         let (full, pieces) = sync_channel(PIECES);
         let (used, free) = channel();
-        let hashing = scope.spawn(move || inflate(&mut plain, &full, &free));
+        let hashing = scope.spawn(move || inflate(&mut plain, most, &full, &free));
         let mut reader = Pieces { pieces, used, piece: Vec::new(), at: 0 };
         let consumed = consume(&mut reader).and_then(|consumed| {
             std::io::copy(&mut reader, &mut std::io::sink()).map_err(|source| ApplyError::Read { source })?;
@@ -52,6 +57,7 @@ fn hashed<T>(
 
 fn inflate(
     plain: &mut dyn Read,
+    most: u64,
     full: &SyncSender<std::io::Result<Vec<u8>>>,
     free: &Receiver<Vec<u8>>,
 ) -> Digester {
@@ -71,6 +77,9 @@ fn inflate(
         }
         piece.truncate(filled);
         digester.update(&piece);
+        if digester.len() > most {
+            ended = Some(Err(std::io::Error::other("it is far longer than what is in it")));
+        }
         if filled > 0 && full.send(Ok(piece)).is_err() {
             return digester;
         }
@@ -117,7 +126,7 @@ mod tests {
     fn everything_is_hashed_also_what_is_left_over() {
         let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
         let mut first = [0; 5];
-        let ((), digest) = hashed(Box::new(&bytes[..]), |plain| {
+        let ((), digest) = hashed(Box::new(&bytes[..]), u64::MAX, |plain| {
             plain.read_exact(&mut first).map_err(|source| ApplyError::Read { source })
         })
         .unwrap();
@@ -127,13 +136,20 @@ mod tests {
     #[test]
     fn an_error_at_either_end_ends_both() {
         let endless = std::io::repeat(1);
-        let failed = hashed::<()>(Box::new(endless), |_| Err(ApplyError::header("test")));
+        let failed = hashed::<()>(Box::new(endless), u64::MAX, |_| Err(ApplyError::header("test")));
         assert!(failed.is_err());
         let broken = b"x".chain(Broken);
-        let failed = hashed(Box::new(broken), |plain| {
+        let failed = hashed(Box::new(broken), u64::MAX, |plain| {
             std::io::copy(plain, &mut std::io::sink()).map_err(|source| ApplyError::Read { source })
         });
         assert!(failed.is_err());
+    }
+
+    #[test]
+    fn what_has_no_end_ends() {
+        let endless = std::io::repeat(0);
+        let drained = hashed(Box::new(endless), 5 << 20, |_| Ok(()));
+        assert!(matches!(drained, Err(ApplyError::Read { .. })));
     }
 
     struct Broken;

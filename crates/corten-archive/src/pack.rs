@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use crate::beneath::{Beneath, Missing, clean, split};
 use crate::entry::{Entry, EntryKind, Time};
 use crate::error::DiffError;
+use crate::limits::SPARSE_PIECES_MAX;
 use crate::tree::{self, READ_DIRECTORY};
 use crate::writer::Writer;
 use crate::xattr;
@@ -174,6 +176,12 @@ impl<'a> Packer<'a> {
                 }
                 entry.size = stat.st_size as u64;
                 entry.xattrs = xattr::get(&file).map_err(failed("read the attributes of"))?;
+                if self.form == Form::Layer && holes(&stat) >= HOLES_MIN {
+                    let pieces = pieces(&file, entry.size).map_err(failed("read the map of"))?;
+                    let content = Sparse { file: File::from(file), pieces: pieces.clone(), next: 0, at: 0 };
+                    entry.pieces = Some(pieces);
+                    return self.append(&entry, &mut Padded { file: content, ended: false });
+                }
                 self.append(&entry, &mut Padded { file: File::from(file), ended: false })
             }
             EntryKind::Directory => {
@@ -207,13 +215,66 @@ fn describe(path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Entry {
     entry
 }
 
-/// A file that somebody may be cutting while it is read: the header has said its size, so zeros make up for the rest.
-struct Padded {
+/// Only a file with so many bytes of holes is written as a sparse one, which not every tar can read.
+const HOLES_MIN: u64 = 1 << 20;
+
+/// Bytes of a file that take no place on the disk.
+fn holes(stat: &Stat) -> u64 {
+    (stat.st_size as u64).saturating_sub(stat.st_blocks as u64 * 512)
+}
+
+/// Offset and length of what lies between the holes of a file. A file that has too many pieces to tell is one.
+fn pieces(file: &OwnedFd, size: u64) -> Result<Vec<(u64, u64)>, Errno> {
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => break,
+            start => start?,
+        };
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(size);
+        if start >= end {
+            break;
+        }
+        pieces.push((start, end - start));
+        if pieces.len() > SPARSE_PIECES_MAX {
+            return Ok(vec![(0, size)]);
+        }
+        at = end;
+    }
+    Ok(pieces)
+}
+
+/// The pieces of a sparse file, one after another.
+struct Sparse {
     file: File,
+    pieces: Vec<(u64, u64)>,
+    /// The piece that is read.
+    next: usize,
+    /// Bytes read of it.
+    at: u64,
+}
+
+impl std::io::Read for Sparse {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let Some(&(offset, length)) = self.pieces.get(self.next) else { return Ok(0) };
+        let most = usize::try_from(length - self.at).unwrap_or(usize::MAX).min(buffer.len());
+        let n = self.file.read_at(&mut buffer[..most], offset + self.at)?;
+        self.at += n as u64;
+        if self.at == length {
+            (self.next, self.at) = (self.next + 1, 0);
+        }
+        Ok(n)
+    }
+}
+
+/// A file that somebody may be cutting while it is read: the header has said its size, so zeros make up for the rest.
+struct Padded<R> {
+    file: R,
     ended: bool,
 }
 
-impl std::io::Read for Padded {
+impl<R: std::io::Read> std::io::Read for Padded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if !self.ended {
             let n = self.file.read(buffer)?;

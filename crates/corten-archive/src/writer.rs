@@ -22,17 +22,46 @@ impl<W: Write> Writer<W> {
         Self { inner }
     }
 
-    /// Writes an entry. For a file, exactly `entry.size` bytes come from `content`; fewer are an error.
+    /// Writes an entry. For a file, exactly `entry.size` bytes come from `content`, or for a sparse one those of its
+    /// pieces (GNU's format 1.0); fewer are an error.
     pub fn append(&mut self, entry: &Entry, content: &mut dyn Read) -> std::io::Result<()> {
-        self.header(entry)?;
-        if entry.kind == EntryKind::File {
-            let copied = std::io::copy(&mut content.take(entry.size), &mut self.inner)?;
-            if copied != entry.size {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            self.pad(entry.size)?;
+        let Some(pieces) = entry.pieces.as_ref().filter(|_| entry.kind == EntryKind::File) else {
+            self.header(entry, Vec::new())?;
+            return if entry.kind == EntryKind::File { self.content(entry.size, content) } else { Ok(()) };
+        };
+        let mut map = format!("{}\n", pieces.len()).into_bytes();
+        for (offset, length) in pieces {
+            map.extend_from_slice(format!("{offset}\n{length}\n").as_bytes());
         }
-        Ok(())
+        map.resize(map.len().next_multiple_of(BLOCK), 0);
+        let stored = map.len() as u64 + pieces.iter().map(|(_, length)| length).sum::<u64>();
+        let (parent, name) = match entry.path.iter().rposition(|&b| b == b'/') {
+            Some(slash) => entry.path.split_at(slash + 1),
+            None => (&[][..], &entry.path[..]),
+        };
+        let header = Entry {
+            path: [parent, b"GNUSparseFile.0/", name].concat(),
+            size: stored,
+            pieces: None,
+            ..entry.clone()
+        };
+        let record = |key: &str, value: &[u8]| (format!("GNU.sparse.{key}").into_bytes(), value.to_vec());
+        let records = vec![
+            record("major", b"1"),
+            record("minor", b"0"),
+            record("name", &entry.path),
+            record("realsize", entry.size.to_string().as_bytes()),
+        ];
+        self.header(&header, records)?;
+        self.content(stored, &mut map.as_slice().chain(content))
+    }
+
+    fn content(&mut self, size: u64, content: &mut dyn Read) -> std::io::Result<()> {
+        let copied = std::io::copy(&mut content.take(size), &mut self.inner)?;
+        if copied != size {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        self.pad(size)
     }
 
     /// Ends the archive.
@@ -46,9 +75,8 @@ impl<W: Write> Writer<W> {
         self.inner.write_all(&[0; BLOCK][..padding])
     }
 
-    fn header(&mut self, entry: &Entry) -> std::io::Result<()> {
+    fn header(&mut self, entry: &Entry, mut records: Vec<(Vec<u8>, Vec<u8>)>) -> std::io::Result<()> {
         let mut block = [0; BLOCK];
-        let mut records = Vec::new();
         let mut path = entry.path.clone();
         if entry.kind == EntryKind::Directory && path.last() != Some(&b'/') {
             path.push(b'/');

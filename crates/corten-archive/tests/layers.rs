@@ -296,6 +296,38 @@ fn a_diff_applied_gives_the_same_diff() {
 }
 
 #[test]
+fn holes_cost_neither_disk_nor_archive() {
+    if !is_root() {
+        return;
+    }
+    let size = 64_u64 << 20;
+    let ground = Ground::new();
+    let mut zeros = Entry::new("zeros", EntryKind::File, 0o644);
+    zeros.size = size;
+    let mut tar = Writer::new(Vec::new());
+    tar.append(&zeros, &mut std::io::repeat(0)).unwrap();
+    ground.apply(&tar.finish().unwrap()).unwrap();
+    let path = ground.layer().join("zeros");
+    assert!(std::fs::metadata(&path).unwrap().blocks() * 512 < 1 << 20);
+    for (at, byte) in [(3_u64 << 20, b'a'), (size - 1, b'z')] {
+        std::os::unix::fs::FileExt::write_at(
+            &std::fs::File::options().write(true).open(&path).unwrap(),
+            &[byte],
+            at,
+        )
+        .unwrap();
+    }
+    let mut layer = Vec::new();
+    diff(open(&ground.layer()), &mut layer).unwrap();
+    assert!(layer.len() < 1 << 20, "{}", layer.len());
+    let other = Ground::new();
+    other.apply(&layer).unwrap();
+    assert!(std::fs::read(&path).unwrap() == std::fs::read(other.layer().join("zeros")).unwrap());
+    let names = std::fs::read_dir(other.layer()).unwrap().count();
+    assert_eq!(names, 1);
+}
+
+#[test]
 fn changes_are_told_as_docker_tells_them() {
     if !is_root() {
         return;

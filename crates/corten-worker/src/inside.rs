@@ -39,7 +39,7 @@ fn work() -> io::Result<()> {
     let result = if request.whole {
         apply_layer(&tree, blob, &options)
     } else {
-        let growing = Growing { blob, socket: socket.try_clone()?, at: 0, there: 0, whole: false };
+        let growing = Growing { blob, socket: &socket, at: 0, there: 0, whole: false };
         apply_layer(&tree, growing, &options)
     };
     if let Err(ApplyError::Read { source }) = &result
@@ -54,15 +54,15 @@ fn work() -> io::Result<()> {
 }
 
 /// A blob that somebody else is still writing.
-struct Growing {
+struct Growing<'a> {
     blob: File,
-    socket: UnixStream,
+    socket: &'a UnixStream,
     at: u64,
     there: u64,
     whole: bool,
 }
 
-impl Read for Growing {
+impl Read for Growing<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.there && !self.whole {
             let mut grown = [0; 8];

@@ -1,4 +1,4 @@
-//! Images: list, inspect, load, save, import, tag, remove, history, prune.
+//! Images: list, inspect, load, save, import, tag, remove, history, prune, pull, push, search.
 //!
 //! Everything here answers as dockerd 28.5 does with its containerd image store: an image's id is the digest of what
 //! its name points at, and one image may hold manifests for several platforms. Names and content live in
@@ -26,6 +26,7 @@ pub mod pull;
 mod push;
 mod remove;
 mod save;
+mod search;
 mod summary;
 mod tag;
 mod usage;
@@ -38,6 +39,7 @@ pub use load::Loaded;
 pub use push::PushError;
 pub use remove::RemoveRequest;
 pub use save::SavePlan;
+pub use search::SearchError;
 pub use usage::{ImageUse, State};
 
 /// The note about an image's parent that the classic builder leaves with its name.

@@ -21,9 +21,9 @@ use crate::ApiError;
 /// The largest JSON body that is read.
 const JSON_LIMIT: usize = 16 << 20;
 /// How much of an unread body is read away.
-const DRAIN_LIMIT: usize = 256 << 10;
+const DRAIN_LIMIT: usize = 1 << 30;
 /// How long that may take.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
+const DRAIN_TIME: Duration = Duration::from_secs(20);
 
 /// A request on its way to a handler.
 pub struct Request {
@@ -166,7 +166,7 @@ pub struct RequestBody {
 pub(crate) struct Leftover(Arc<Mutex<Option<hyper::body::Incoming>>>);
 
 impl Leftover {
-    /// Reads the rest away, as far as it is small and comes soon.
+    /// Reads the rest away, as far as it comes soon. An archive that is refused is as long as one that is not.
     pub(crate) async fn drain(&self) {
         let Some(mut rest) = self.0.lock().take() else { return };
         let mut left = DRAIN_LIMIT;

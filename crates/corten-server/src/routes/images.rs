@@ -3,7 +3,7 @@
 use corten_api::image::{Inspect, Summary};
 use corten_engine::image::{ImportRequest, InspectRequest, ListRequest, RemoveRequest};
 use corten_types::{Digest, Platform, Reference};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 
 use crate::{ApiError, ApiVersion, Query, Request, Response, Router};
@@ -12,7 +12,6 @@ use crate::{ApiError, ApiVersion, Query, Request, Response, Router};
 pub fn routes(r: &mut Router) {
     r.get("/images/json", list);
     r.get("/images/get", save_many);
-    r.missing(Method::GET, "/images/search", "searching images");
     r.post("/images/load", load);
     r.post("/images/create", create);
     r.post("/images/prune", prune);
@@ -100,7 +99,7 @@ fn lower_inspect(image: &mut Inspect, version: ApiVersion) {
 }
 
 /// A platform as newer parameters carry it: OCI's JSON.
-fn platform_of(text: &str) -> Result<Platform, ApiError> {
+pub(super) fn platform_of(text: &str) -> Result<Platform, ApiError> {
     #[derive(serde::Deserialize, Default)]
     #[serde(default)]
     struct Wire {

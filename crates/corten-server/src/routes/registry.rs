@@ -1,4 +1,4 @@
-//! What speaks to registries: pull, push, login; and commit, which makes what is pushed.
+//! What speaks to registries: pull, push, login, search; and commit, which makes what is pushed.
 
 use corten_api::container::Config;
 use corten_api::progress::Message;
@@ -18,6 +18,7 @@ pub fn routes(r: &mut Router) {
     r.post("/auth", login);
     r.post("/commit", commit);
     r.get("/distribution/{name:*}/json", distribution);
+    r.get("/images/search", search);
 }
 
 /// Pulls: `POST /images/create?fromImage=`.
@@ -55,14 +56,15 @@ async fn push(req: Request) -> Result<Response, ApiError> {
         Some(tag) => reference.with_tag(tag)?,
         None => reference,
     };
-    if query.non_empty("platform").is_some_and(|_| req.version().at_least(46)) {
-        return Err(ApiError::not_implemented("pushing one platform of an image"));
-    }
+    let platform = match query.non_empty("platform").filter(|_| req.version().at_least(46)) {
+        Some(text) => Some(super::images::platform_of(text)?),
+        None => None,
+    };
     let credentials = credentials(&reference, &req);
     let puller = req.engine().puller.clone();
     stream(move |tell| async move {
         let tell = move |message| tell(message);
-        puller.push(&reference, None, &credentials, &tell).await.map_err(ApiError::from)
+        puller.push(&reference, platform.as_ref(), &credentials, &tell).await.map_err(ApiError::from)
     })
     .await
 }
@@ -115,6 +117,20 @@ async fn distribution(req: Request) -> Result<Response, ApiError> {
     let credentials = credentials(&reference, &req);
     let found = req.engine().puller.inspect(&reference.or_latest(), &credentials).await?;
     Ok(Response::json(&json!({ "Descriptor": found.descriptor, "Platforms": found.platforms })))
+}
+
+async fn search(req: Request) -> Result<Response, ApiError> {
+    let query = req.query();
+    let limit = match query.non_empty("limit") {
+        None => 0,
+        Some(text) => {
+            text.parse().map_err(|_| ApiError::invalid(format!("invalid limit specified: {text:?}")))?
+        }
+    };
+    let auth = Auth::from_header(req.header("X-Registry-Auth").unwrap_or_default());
+    let term = query.text("term").unwrap_or_default();
+    let found = req.engine().puller.search(term, limit, &query.filters()?, auth).await?;
+    Ok(Response::json(&found))
 }
 
 async fn login(mut req: Request) -> Result<Response, ApiError> {

@@ -58,7 +58,7 @@ impl Intake {
     /// Unpacks a layer from `source`, which may be the blob that is still being downloaded. [`Intake::unpack`] settles it
     /// when the layers beneath are there too.
     pub fn unpack_from(&self, layer: &Layer, source: Source) -> Result<(), IntakeError> {
-        let tree = self.apply(Some(&layer.diff_id), source)?;
+        let tree = self.apply(Some(&layer.diff_id), source, expansion(layer.descriptor.size))?;
         self.staged.lock().trees.insert(layer.chain_id, tree);
         Ok(())
     }
@@ -73,7 +73,9 @@ impl Intake {
         parent: Option<&Digest>,
         blob: &Digest,
     ) -> Result<(Digest, Digest), IntakeError> {
-        let tree = self.apply(None, Source::Whole(self.open(blob)?))?;
+        let blob = self.open(blob)?;
+        let size = blob.metadata().map_or(0, |metadata| metadata.len());
+        let tree = self.apply(None, Source::Whole(blob), expansion(size))?;
         let diff_id = tree.diff_id;
         let chain = Digest::chain(parent, &diff_id);
         if !self.has_layer(&chain) {
@@ -115,13 +117,18 @@ impl Intake {
         let (diff_id, size) = writer.finish(None, None)?;
         let chain = Digest::chain(row.parent.as_ref(), &diff_id);
         if !self.has_layer(&chain) {
-            let tree = self.apply(Some(&diff_id), Source::Whole(self.open(&diff_id)?))?;
+            let tree = self.apply(Some(&diff_id), Source::Whole(self.open(&diff_id)?), u64::MAX)?;
             self.settle(chain, row.parent, tree)?;
         }
         Ok((Descriptor::new(media_type, diff_id, size), chain))
     }
 
-    fn apply(&self, expected: Option<&Digest>, source: Source) -> Result<Unpacked, IntakeError> {
+    fn apply(
+        &self,
+        expected: Option<&Digest>,
+        source: Source,
+        bytes_max: u64,
+    ) -> Result<Unpacked, IntakeError> {
         let dir = {
             let mut state = self.shared.state.write();
             state.next_dir += 1;
@@ -143,7 +150,8 @@ impl Intake {
             })?;
         }
         let root = open_directory(&tree)?;
-        let limits = Limits::for_disk(&root);
+        let disk = Limits::for_disk(&root);
+        let limits = Limits { bytes: disk.bytes.min(bytes_max), ..disk };
         let (applied, found) = self
             .shared
             .unpacker
@@ -184,6 +192,16 @@ impl Intake {
         }
         Ok(())
     }
+}
+
+/// A layer may unpack to so many bytes whatever its size.
+const BYTES_MIN: u64 = 1 << 30;
+/// A larger one, to so many times its size: what compresses better is made to fill disks.
+const EXPANSION_MAX: u64 = 200;
+
+/// How many bytes a layer of so many may unpack to.
+fn expansion(size: u64) -> u64 {
+    size.saturating_mul(EXPANSION_MAX).max(BYTES_MIN)
 }
 
 /// A tree that nobody names yet; dropped, it goes to the trash.
