@@ -19,6 +19,33 @@ pub fn cloexec_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor from `first` on that this process has inherited, so that no child holds it open either.
+///
+/// Inherited are those without the close-on-exec flag: what `std`, `rustix` (as it is called here) and this crate open
+/// has it.
+pub fn close_inherited_from(first: i32) -> io::Result<()> {
+    let mut inherited = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        inherited.extend(number.filter(|&fd| fd >= first && !is_cloexec(fd)));
+    }
+    for fd in inherited {
+        // SAFETY: the descriptor is not close-on-exec, so no owner in this process made it, and the standard streams,
+        // which have no owner but users, lie below `first` (at least 3, checked here).
+        if fd > 2 {
+            unsafe { libc::close(fd) };
+        }
+    }
+    Ok(())
+}
+
+fn is_cloexec(fd: i32) -> bool {
+    // SAFETY: F_GETFD reads a flag of a number that may or may not be a descriptor; it touches no memory.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    // What is no descriptor any more is nobody's business.
+    flags < 0 || flags & libc::FD_CLOEXEC != 0
+}
+
 /// Makes the three descriptors this process's standard input, output and error.
 ///
 /// The standard streams are inheritable by the next `execve`; the sources stay as they are.

@@ -230,3 +230,9 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
 pub fn detach_current_directory() -> io::Result<()> {
     Ok(unmount(".", UnmountFlags::DETACH)?)
 }
+
+/// Takes the mount at `path`, relative to the caller's current directory and without following a last link, out of the
+/// tree.
+pub fn detach_at(path: &std::path::Path) -> io::Result<()> {
+    Ok(unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?)
+}

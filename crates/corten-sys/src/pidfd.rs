@@ -33,6 +33,15 @@ pub fn exit_status(pidfd: impl AsFd) -> io::Result<Option<i32>> {
     Ok((info.mask & INFO_EXIT != 0).then_some(info.exit_code))
 }
 
+/// The number of the process behind `pidfd`, in the pid namespace of the caller's procfs.
+///
+/// `ESRCH` when it has been reaped.
+pub fn number(pidfd: impl AsFd) -> io::Result<i32> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()))?;
+    let number = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i32>().ok());
+    number.filter(|&pid| pid > 0).ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

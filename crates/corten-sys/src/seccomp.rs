@@ -37,6 +37,8 @@ pub const FLAG_LOG: u32 = 1 << 1;
 pub const FLAG_SPEC_ALLOW: u32 = 1 << 2;
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: return a notification descriptor.
 pub const FLAG_NEW_LISTENER: u32 = 1 << 3;
+/// `SECCOMP_FILTER_FLAG_TSYNC_ESRCH`: a thread that cannot follow is `ESRCH`, not its number.
+pub const FLAG_TSYNC_ESRCH: u32 = 1 << 4;
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: only a fatal signal interrupts a notified call.
 pub const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
