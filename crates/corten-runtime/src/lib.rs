@@ -29,5 +29,5 @@ mod container;
 
 pub use container::{
     CreateError, CreateRequest, Created, ExecError, ExecFailure, ExecRequest, Execed, InitFailure, Made,
-    Rootfs, StartError, StartGate, Stdio, create, create_detached, exec,
+    Pivot, Rootfs, StartError, StartGate, Stdio, create, create_detached, exec,
 };

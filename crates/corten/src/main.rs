@@ -1,6 +1,7 @@
 //! The one program: the daemon, its confined worker, the OCI runtime or the command line, by its name and first argument.
 //!
-//! Installed as `dockerd` it is Docker's daemon, as `docker` Docker's command line. Nothing of the daemon is touched on the way to a command:
+//! Installed as `dockerd` it is Docker's daemon, as `docker` Docker's command line, as
+//! `runc` the OCI runtime of that name's command line. Nothing of the daemon is touched on the way to a command:
 //! it must start in a few milliseconds.
 
 use std::ffi::{OsStr, OsString};
@@ -18,7 +19,8 @@ fn main() -> ExitCode {
         (Some(corten_worker::NAME), _) => corten_worker::main(),
         (Some("dockerd"), _) => corten_server::daemon::main(Persona::Docker, args),
         (Some("docker"), _) => corten_cli::main(name, args),
-        (_, Some("runtime")) => corten_runtime::cli::main(args[1..].to_vec()),
+        (Some("runc"), _) => corten_runtime::cli::main("runc", args),
+        (_, Some("runtime")) => corten_runtime::cli::main("corten runtime", args[1..].to_vec()),
         (_, Some("daemon")) => corten_server::daemon::main(Persona::Corten, args[1..].to_vec()),
         _ => corten_cli::main(name, args),
     }

@@ -40,17 +40,22 @@ impl Lines {
     }
 }
 
+/// A number of bytes where negative is unlimited, as systemd counts.
+pub(super) fn or_max_number(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
 fn or_max(value: i64) -> String {
     if value < 0 { "max".into() } else { value.to_string() }
 }
 
 /// A v1 weight (2..=262144) as a v2 weight (1..=10000).
-fn weight_of_shares(shares: u64) -> u64 {
+pub(super) fn weight_of_shares(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 
 /// A v1 weight (10..=1000) as a v2 weight (1..=10000).
-fn weight_of_blkio(weight: u16) -> u64 {
+pub(super) fn weight_of_blkio(weight: u16) -> u64 {
     1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9999 / 990
 }
 
@@ -88,7 +93,8 @@ pub(super) fn plan_v2(limits: &LinuxResources) -> Result<Vec<Line>, String> {
 fn memory_v2(lines: &mut Lines, memory: &MemoryLimits) -> Result<(), String> {
     // What the kernel calls swap is swap alone; the specification counts memory and swap together.
     match (memory.swap, memory.limit) {
-        (Some(-1), _) => lines.push_optional("memory", "memory.swap.max", "max"),
+        // No limit of memory without a word about swap is none of both.
+        (Some(-1), _) | (None, Some(-1)) => lines.push_optional("memory", "memory.swap.max", "max"),
         (Some(swap), Some(limit)) if swap > 0 && limit > 0 => {
             if swap < limit {
                 return Err("memory+swap limit should be >= memory limit".into());
@@ -187,7 +193,7 @@ pub(super) fn plan_v1(limits: &LinuxResources) -> Result<Vec<Line>, String> {
     }
     rdma(&mut lines, limits)?;
     if !limits.unified.is_empty() {
-        return Err("unified resources need cgroup v2".into());
+        return Err("invalid configuration: unified resources need cgroup v2".into());
     }
     Ok(lines.0)
 }
@@ -203,6 +209,7 @@ fn memory_v1(lines: &mut Lines, memory: &MemoryLimits) -> Result<(), String> {
     }
     match memory.swap.filter(|&swap| swap != 0) {
         Some(-1) => lines.push_optional("memory", "memory.memsw.limit_in_bytes", -1),
+        None if memory.limit == Some(-1) => lines.push_optional("memory", "memory.memsw.limit_in_bytes", -1),
         Some(swap) => lines.push("memory", "memory.memsw.limit_in_bytes", swap),
         None => {}
     }

@@ -7,13 +7,15 @@
 //! **Invariants.** A process joins by itself, or is born inside: nothing is migrated on the way of a start. A
 //! cgroup's name is its path below every root, the same in all hierarchies.
 //!
-//! **Refuses** to decide limits, and the systemd bus: on a systemd machine the daemon has a delegated subtree.
+//! **Refuses** to decide limits. Where systemd owns the tree, it is asked for a scope first ([`Scope`]), and the rest is
+//! the same.
 
 mod device_rules;
 mod files;
 mod hierarchy;
 mod limits;
 mod stats;
+mod systemd;
 mod view;
 
 use std::io;
@@ -31,6 +33,7 @@ use hierarchy::{Layout, Legacy};
 use limits::{Line, Missing};
 
 pub use stats::{BlkioEntry, BlkioStats, CgroupStats, CpuStats, MemoryStats, PidsStats, Throttling};
+pub use systemd::{Placeholder, Scope};
 pub use view::View;
 
 /// Controllers of v1 in which every container has a cgroup: for its limits, its figures, and for programs that look
@@ -107,6 +110,30 @@ pub struct Cgroup {
     legacy: Vec<(&'static Legacy, PathBuf)>,
 }
 
+/// In which of the older hierarchies a cgroup is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Where it has limits or figures.
+    Needed,
+    /// In all of them.
+    All,
+}
+
+/// Whether this machine has cgroup v2 alone.
+pub fn is_unified() -> bool {
+    Layout::of_this_machine().is_unified()
+}
+
+/// The directory of the cgroup v2 that the process of this pidfd is in; `None` when it cannot be told.
+pub(crate) fn of_process(pidfd: &OwnedFd) -> Option<OwnedFd> {
+    let root = Layout::of_this_machine().unified.as_ref()?;
+    let pid = corten_sys::pidfd::number(pidfd).ok()?;
+    let text = read(Path::new(&format!("/proc/{pid}/cgroup"))).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(root.join(path), flags, Mode::empty()).ok()
+}
+
 /// How a process becomes a member of a cgroup.
 #[derive(Debug, Default)]
 pub struct Membership {
@@ -121,6 +148,16 @@ impl Cgroup {
     ///
     /// When it fails, nothing of the last component is left.
     pub fn create(path: &str, limits: &LinuxResources) -> Result<Self, CgroupError> {
+        Self::create_in(path, limits, Reach::Needed)
+    }
+
+    /// Like [`Cgroup::create`], in every hierarchy of v1: whoever shares the machine's cgroups with other runtimes and
+    /// looks for the container in any of them finds it.
+    pub fn create_everywhere(path: &str, limits: &LinuxResources) -> Result<Self, CgroupError> {
+        Self::create_in(path, limits, Reach::All)
+    }
+
+    fn create_in(path: &str, limits: &LinuxResources, reach: Reach) -> Result<Self, CgroupError> {
         let layout = Layout::of_this_machine();
         if layout.unified.is_none() && layout.legacy.is_empty() {
             return Err(CgroupError::None);
@@ -128,7 +165,7 @@ impl Cgroup {
         let relative = relative(path)?;
         let lines = plan(layout, limits)?;
         let mut cgroup = Self { path: path.into(), layout, unified: None, legacy: Vec::new() };
-        cgroup.make(relative, &lines).and_then(|()| cgroup.set(&lines, limits)).inspect_err(|_| {
+        cgroup.make(relative, &lines, reach).and_then(|()| cgroup.set(&lines, limits)).inspect_err(|_| {
             let _ = cgroup.delete();
         })?;
         Ok(cgroup)
@@ -154,13 +191,56 @@ impl Cgroup {
         &self.path
     }
 
+    /// Goes to a cgroup below, for a further process: `PATH` in every hierarchy, or `CONTROLLER,…:PATH` in those of the
+    /// controllers. It must exist.
+    pub fn descend(&mut self, place: &str) -> Result<(), CgroupError> {
+        let (controllers, path) = match place.split_once(':') {
+            Some((controllers, path)) => (controllers.split(',').collect::<Vec<_>>(), path),
+            None => (Vec::new(), place),
+        };
+        let below = Path::new(path.trim_start_matches('/'));
+        if !below.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+            return Err(CgroupError::Limit(format!("bad cgroup path: {path} is not a sub cgroup path")));
+        }
+        let has =
+            |legacy: &Legacy, name: &str| legacy.controllers.iter().any(|controller| controller == name);
+        for name in &controllers {
+            let known = name.is_empty() || self.legacy.iter().any(|(legacy, _)| has(legacy, name));
+            if !known {
+                return Err(CgroupError::Limit(format!("unknown controller {name} in {place:?}")));
+            }
+        }
+        if below.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let go = |directory: &mut PathBuf| {
+            directory.push(below);
+            match directory.join("cgroup.procs") {
+                file if file.exists() => Ok(()),
+                file => Err(CgroupError::Limit(format!(
+                    "error adding pid of the process to cgroup: open {}: no such file or directory",
+                    file.display()
+                ))),
+            }
+        };
+        for (legacy, directory) in &mut self.legacy {
+            if controllers.is_empty() || controllers.iter().any(|name| has(legacy, name)) {
+                go(directory)?;
+            }
+        }
+        match &mut self.unified {
+            Some(directory) if controllers.is_empty() || controllers.contains(&"") => go(directory),
+            _ => Ok(()),
+        }
+    }
+
     /// Changes the limits that `limits` names; the others stay.
     pub fn apply(&self, limits: &LinuxResources) -> Result<(), CgroupError> {
         let lines = plan(self.layout, limits)?;
         let relative = relative(&self.path)?;
         let mut wider = self.clone();
         let joined = wider.legacy.len();
-        wider.make(relative, &lines)?;
+        wider.make(relative, &lines, Reach::Needed)?;
         wider.set(&lines, limits)?;
         if wider.legacy.len() > joined {
             // A controller that the container was not under so far: its processes move in.
@@ -229,25 +309,25 @@ impl Cgroup {
 
     /// Lets the processes go on.
     pub fn thaw(&self) -> Result<(), CgroupError> {
-        match (&self.unified, self.legacy("freezer")) {
-            (Some(directory), _) => self.write_unified(directory, "cgroup.freeze", "0"),
-            (None, Some(directory)) => write(&directory.join("freezer.state"), "THAWED")
-                .map_err(CgroupError::file(directory, "thaw")),
-            (None, None) => Err(CgroupError::Limit("this machine has no freezer".into())),
+        if let Some(directory) = self.legacy("freezer") {
+            write(&directory.join("freezer.state"), "THAWED")
+                .map_err(CgroupError::file(directory, "thaw"))?;
+        } else if self.unified.is_none() {
+            return Err(CgroupError::Limit("this machine has no freezer".into()));
+        }
+        match &self.unified {
+            Some(directory) => self.write_unified(directory, "cgroup.freeze", "0"),
+            None => Ok(()),
         }
     }
 
-    /// Whether the processes are stopped.
+    /// Whether the processes are stopped, in the unified hierarchy or by an older one's freezer.
     pub fn is_frozen(&self) -> bool {
-        match (&self.unified, self.legacy("freezer")) {
-            (Some(directory), _) => {
-                read(&directory.join("cgroup.freeze")).is_ok_and(|state| state.trim() == "1")
-            }
-            (None, Some(directory)) => {
-                read(&directory.join("freezer.state")).is_ok_and(|state| state.trim() != "THAWED")
-            }
-            (None, None) => false,
-        }
+        let is = |directory: &Path, file: &str, running: &str| {
+            read(&directory.join(file)).is_ok_and(|state| state.trim() != running)
+        };
+        self.unified.as_ref().is_some_and(|directory| is(directory, "cgroup.freeze", "0"))
+            || self.legacy("freezer").is_some_and(|directory| is(directory, "freezer.state", "THAWED"))
     }
 
     /// Sends every process SIGKILL, those in child cgroups and frozen ones too.
@@ -372,7 +452,7 @@ impl Cgroup {
     }
 
     /// Makes the directories that are not known yet and that every container, or one of `lines`, needs.
-    fn make(&mut self, relative: &Path, lines: &[Line]) -> Result<(), CgroupError> {
+    fn make(&mut self, relative: &Path, lines: &[Line], reach: Reach) -> Result<(), CgroupError> {
         let layout = self.layout;
         if let (Some(root), None) = (&layout.unified, &self.unified) {
             let directory = root.join(relative);
@@ -382,7 +462,8 @@ impl Cgroup {
         }
         for legacy in &layout.legacy {
             let has = |name: &str| legacy.controllers.iter().any(|controller| controller == name);
-            let needed = LEGACY_ALWAYS.iter().any(|name| has(name))
+            let needed = reach == Reach::All
+                || LEGACY_ALWAYS.iter().any(|name| has(name))
                 || (has("freezer") && layout.unified.is_none())
                 || lines.iter().any(|line| has(line.controller));
             if !needed || self.legacy.iter().any(|(known, _)| *known == legacy) {

@@ -2,31 +2,54 @@
 
 use super::CliError;
 
+/// Where flags are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// In front of the first word that is none: what follows may be another program's.
+    FlagsFirst,
+    /// Anywhere.
+    Mixed,
+}
+
 /// The words that are left.
 #[derive(Debug)]
 pub(super) struct Args {
     words: std::collections::VecDeque<String>,
+    /// Words passed over on the way to a flag behind them.
+    passed: std::collections::VecDeque<String>,
+    order: Order,
     /// The value of the flag read last, when it was written with `=`.
     attached: Option<String>,
 }
 
 impl Args {
     pub(super) fn new(words: Vec<String>) -> Self {
-        Self { words: words.into(), attached: None }
+        Self { words: words.into(), passed: [].into(), order: Order::FlagsFirst, attached: None }
     }
 
-    /// The next word, when it is a flag. `--` ends the flags.
+    /// The same words with flags in this order.
+    pub(super) fn in_order(self, order: Order) -> Self {
+        Self { order, ..self }
+    }
+
+    /// The next flag, when there is one. `--` ends the flags.
     pub(super) fn flag(&mut self) -> Result<Option<String>, CliError> {
         if let Some(value) = self.attached.take() {
             // `--flag=false` is the only value that a flag without one may be given.
             return Err(CliError::Usage(format!("unexpected value {value:?}")));
+        }
+        let is_flag = |word: &str| word.starts_with('-') && word.len() > 1;
+        if self.order == Order::Mixed && self.words.iter().any(|word| is_flag(word)) {
+            while self.words.front().is_some_and(|word| !is_flag(word)) {
+                self.passed.extend(self.words.pop_front());
+            }
         }
         match self.words.front() {
             Some(word) if word == "--" => {
                 self.words.pop_front();
                 Ok(None)
             }
-            Some(word) if word.starts_with('-') && word.len() > 1 => {
+            Some(word) if is_flag(word) => {
                 let word = self.words.pop_front().unwrap_or_default();
                 let Some((name, value)) = word.split_once('=') else { return Ok(Some(normal(&word))) };
                 self.attached = Some(value.to_owned());
@@ -57,7 +80,12 @@ impl Args {
 
     /// The next word that is no flag.
     pub(super) fn word(&mut self) -> Option<String> {
-        self.words.pop_front()
+        self.passed.pop_front().or_else(|| self.words.pop_front())
+    }
+
+    /// Refuses every flag: for commands that take none.
+    pub(super) fn no_flags(&mut self) -> Result<(), CliError> {
+        self.flag()?.map_or(Ok(()), |flag| Err(self.unknown(&flag)))
     }
 
     /// A container's id.
@@ -72,19 +100,22 @@ impl Args {
 
     /// All words that are left.
     pub(super) fn rest(self) -> Vec<String> {
-        self.words.into()
+        self.passed.into_iter().chain(self.words).collect()
     }
 
     /// Refuses words that are left.
     pub(super) fn end(self) -> Result<(), CliError> {
-        match self.words.front() {
+        match self.passed.front().or(self.words.front()) {
             Some(word) => Err(CliError::Usage(format!("unexpected argument {word:?}"))),
             None => Ok(()),
         }
     }
 
-    /// The error of a flag nobody knows.
+    /// What follows from a flag that no command takes: the page about this one, or an error.
     pub(super) fn unknown(&self, flag: &str) -> CliError {
+        if matches!(flag, "-h" | "--help") {
+            return CliError::Help;
+        }
         CliError::Usage(format!("flag provided but not defined: {flag}"))
     }
 }
@@ -119,6 +150,18 @@ mod tests {
         assert_eq!(args.flag().unwrap(), None);
         assert_eq!(args.id().unwrap(), "id");
         assert_eq!(args.rest(), ["--not-a-flag"]);
+    }
+
+    #[test]
+    fn flags_may_follow_words_where_no_other_program_s_come() {
+        let mut args = args(&["id", "--memory", "50M", "word", "-f"]).in_order(Order::Mixed);
+        assert_eq!(args.flag().unwrap().as_deref(), Some("--memory"));
+        assert_eq!(args.value("").unwrap(), "50M");
+        assert_eq!(args.flag().unwrap().as_deref(), Some("-f"));
+        assert_eq!(args.flag().unwrap(), None);
+        assert_eq!(args.id().unwrap(), "id");
+        assert_eq!(args.word().as_deref(), Some("word"));
+        args.end().unwrap();
     }
 
     #[test]

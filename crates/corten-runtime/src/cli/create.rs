@@ -8,12 +8,14 @@ use std::process::ExitCode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::args::Args;
-use super::state::{Container, Record, look, read_spec};
+use super::log::Log;
+use super::state::{Container, Record, SCOPE_PREFIX, look, read_spec};
 use super::{CliError, Globals, time};
-use crate::cgroup::Cgroup;
+use crate::capability::Capability;
+use crate::cgroup::{Cgroup, Scope, is_unified};
 use crate::container::hooks;
-use crate::spec::{LinuxResources, Spec};
-use crate::{CreateRequest, Rootfs, StartGate, Stdio, create_detached};
+use crate::spec::{LinuxResources, Process, Spec};
+use crate::{CreateRequest, Pivot, Rootfs, StartGate, Stdio, create_detached};
 
 /// What `create` and `run` are asked.
 #[derive(Debug, Default)]
@@ -23,6 +25,7 @@ pub(super) struct Options {
     pub pid_file: Option<PathBuf>,
     pub preserve_fds: u32,
     pub no_new_keyring: bool,
+    pub no_pivot: bool,
 }
 
 impl Options {
@@ -34,11 +37,7 @@ impl Options {
             "--pid-file" => self.pid_file = Some(args.value(flag)?.into()),
             "--preserve-fds" => self.preserve_fds = args.number(flag)?,
             "--no-new-keyring" => self.no_new_keyring = args.switch(),
-            "--no-pivot" => {
-                if args.switch() {
-                    return Err(CliError::Usage("--no-pivot is not supported".into()));
-                }
-            }
+            "--no-pivot" => self.no_pivot = args.switch(),
             _ => return Ok(false),
         }
         Ok(true)
@@ -55,8 +54,7 @@ pub(super) fn create(globals: &Globals, mut args: Args) -> Result<ExitCode, CliE
     }
     let id = args.id()?;
     args.end()?;
-    let streams = inherited_streams().map_err(CliError::file("standard streams"))?;
-    make(globals, &id, &options, streams, ConsoleTarget::Socket).map(|_| ExitCode::SUCCESS)
+    make(globals, &id, &options, ConsoleTarget::Socket).map(|_| ExitCode::SUCCESS)
 }
 
 /// Who gets the master of a terminal.
@@ -81,9 +79,11 @@ pub(super) fn make(
     globals: &Globals,
     id: &str,
     options: &Options,
-    streams: Stdio,
     target: ConsoleTarget,
 ) -> Result<MadeContainer, CliError> {
+    corten_sys::fds::close_inherited_from(3 + options.preserve_fds.cast_signed())
+        .map_err(CliError::file("close inherited descriptors"))?;
+    let streams = inherited_streams().map_err(CliError::file("standard streams"))?;
     let bundle = options.bundle.clone().unwrap_or_else(|| ".".into());
     let bundle = bundle.canonicalize().map_err(CliError::file(bundle.display().to_string()))?;
     let spec = read_spec(&bundle.join("config.json"))?;
@@ -112,7 +112,18 @@ pub(super) fn make(
         }
         other => other.map_err(CliError::file(directory.display().to_string()))?,
     }
-    let request = Request { id, options, spec: &spec, bundle, rootfs, terminal, streams, target };
+    let request = Request {
+        log: &globals.log,
+        systemd: globals.systemd,
+        id,
+        options,
+        spec: &spec,
+        bundle,
+        rootfs,
+        terminal,
+        streams,
+        target,
+    };
     let mut cgroup = None;
     make_in(&directory, request, &mut cgroup).inspect_err(|_| {
         if let Some(cgroup) = &cgroup {
@@ -124,6 +135,8 @@ pub(super) fn make(
 }
 
 struct Request<'a> {
+    log: &'a Log,
+    systemd: bool,
     id: &'a str,
     options: &'a Options,
     spec: &'a Spec,
@@ -139,24 +152,46 @@ fn make_in(
     request: Request<'_>,
     cgroup: &mut Option<Cgroup>,
 ) -> Result<MadeContainer, CliError> {
-    let Request { id, options, spec, bundle, rootfs, terminal, streams, target } = request;
+    let Request { log, systemd, id, options, spec, bundle, rootfs, terminal, streams, target } = request;
     let config = directory.join("config.json");
     std::fs::copy(bundle.join("config.json"), &config)
         .map_err(CliError::file(config.display().to_string()))?;
     let linux = spec.linux.as_ref();
     let named = linux.map(|linux| linux.cgroups_path.as_str()).filter(|path| !path.is_empty());
-    let path = named.map_or_else(|| format!("/{id}"), String::from);
+    let scope = systemd.then(|| Scope::parse(named.unwrap_or_default(), SCOPE_PREFIX, id)).transpose()?;
+    let path = match (&scope, named) {
+        (Some(scope), _) => scope.path(),
+        (None, Some(path)) => path.into(),
+        (None, None) => format!("/{id}"),
+    };
     let none = LinuxResources::default();
     let limits = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
-    let cgroup = cgroup.insert(Cgroup::create(&path, limits)?);
+    if let Ok(there) = Cgroup::open(&path) {
+        if there.is_frozen() {
+            return Err(CliError::State("container's cgroup unexpectedly frozen".into()));
+        }
+        if !there.pids()?.is_empty() {
+            log.warn("container's cgroup is not empty");
+        }
+    }
+    // It keeps the scope until the container's own first process is in it.
+    let placeholder = scope.as_ref().map(|scope| scope.start(limits, is_unified())).transpose()?;
+    let cgroup = cgroup.insert(Cgroup::create_everywhere(&path, limits)?);
+    let unknown = spec.process.as_ref().map(unknown_capabilities).unwrap_or_default();
+    if !unknown.is_empty() {
+        log.warn(&format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+    }
     let socket = directory.join("start.sock");
     let listener = listen(&socket).map_err(CliError::file(socket.display().to_string()))?;
     let size = spec.process.as_ref().and_then(|process| process.console_size);
     let stdio = if terminal {
+        // What the container does not take over it must not hold open either.
+        drop(streams);
         Stdio::Terminal { size: size.map(|size| (size.width as u16, size.height as u16)) }
     } else {
         streams
     };
+    log.debug("nsexec container setup");
     let made = create_detached(
         CreateRequest {
             id,
@@ -168,9 +203,13 @@ fn make_in(
             preserve_fds: options.preserve_fds,
             parent_death_signal: None,
             new_keyring: !options.no_new_keyring,
+            pivot: if options.no_pivot { Pivot::Move } else { Pivot::Root },
         },
         listener,
     )?;
+    drop(placeholder);
+    log.debug("child process in init()");
+    log.debug("init: closing the pipe to signal completion");
     let start_time = look(made.pid).map(|(_, start)| start).unwrap_or_default();
     let record = Record {
         id: id.into(),
@@ -180,6 +219,7 @@ fn make_in(
         rootfs,
         created: time::now(),
         cgroup: path,
+        scope: scope.is_some().then(|| named.unwrap_or_default().to_owned()),
     };
     let container = Container { directory: directory.into(), record };
     container.save()?;
@@ -194,6 +234,17 @@ fn make_in(
         write_pid(file, made.pid)?;
     }
     Ok(MadeContainer { container, pidfd: made.pidfd, console })
+}
+
+/// Names of capabilities that are none.
+fn unknown_capabilities(process: &Process) -> Vec<String> {
+    let sets = process.capabilities.clone().unwrap_or_default();
+    let names = [sets.bounding, sets.effective, sets.permitted, sets.inheritable, sets.ambient].concat();
+    let known = |name: &str| Capability::all().any(|capability| capability.name() == name);
+    let mut unknown: Vec<String> = names.into_iter().filter(|name| !known(name)).collect();
+    unknown.sort();
+    unknown.dedup();
+    unknown
 }
 
 /// Our own standard streams, for the container to take over.
@@ -235,6 +286,7 @@ pub(super) fn write_pid(path: &Path, pid: i32) -> Result<(), CliError> {
 
 /// `start ID`
 pub(super) fn start(globals: &Globals, mut args: Args) -> Result<ExitCode, CliError> {
+    args.no_flags()?;
     let id = args.id()?;
     args.end()?;
     let container = Container::load(globals, &id)?;
@@ -266,7 +318,7 @@ pub(super) fn start_container(container: &Container) -> Result<(), CliError> {
     let record = &container.record;
     if let Some(list) = spec.hooks.as_ref().map(|hooks| &hooks.poststart).filter(|list| !list.is_empty()) {
         let state = crate::container::hook_state(&record.id, "running", record.pid, &record.bundle, &spec);
-        hooks::run_all(list, &state).map_err(|e| CliError::State(e.to_string()))?;
+        hooks::run_all(list, &state, None).map_err(|e| CliError::State(e.to_string()))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use std::os::fd::AsFd as _;
 
-use super::args::Args;
+use super::args::{Args, Order};
 use super::create::{inherited_streams, send_console, write_pid};
 use super::foreground::{attend, exit_code};
 use super::state::{Container, Status};
@@ -31,10 +31,12 @@ struct Options {
     apparmor: Option<String>,
     label: Option<String>,
     capabilities: Vec<String>,
+    cgroups: Vec<String>,
 }
 
 /// `exec [flags] ID COMMAND…` or `exec -p PROCESS-FILE ID`
-pub(super) fn exec(globals: &Globals, mut args: Args) -> Result<ExitCode, CliError> {
+pub(super) fn exec(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    let mut args = args.in_order(Order::FlagsFirst);
     let mut options = Options::default();
     while let Some(flag) = args.flag()? {
         match flag.as_str() {
@@ -52,17 +54,23 @@ pub(super) fn exec(globals: &Globals, mut args: Args) -> Result<ExitCode, CliErr
             "--no-new-privs" => options.no_new_privileges = args.switch(),
             "--apparmor" => options.apparmor = Some(args.value(&flag)?),
             "--process-label" => options.label = Some(args.value(&flag)?),
+            "--cgroup" => options.cgroups.push(args.value(&flag)?),
             "-c" | "--cap" => options.capabilities.push(args.value(&flag)?),
             other => return Err(args.unknown(other)),
         }
     }
-    let container = Container::load(globals, &args.id()?)?;
-    let words = args.rest();
+    let id = args.id()?;
+    run(globals, &id, &options, args.rest()).map_err(|error| CliError::ExecFailed(Box::new(error)))
+}
+
+fn run(globals: &Globals, id: &str, options: &Options, words: Vec<String>) -> Result<ExitCode, CliError> {
+    let container = Container::load(globals, id)?;
     match container.status() {
-        Status::Running => {}
+        // A created one has its namespaces, with nothing of the user in them yet.
+        Status::Created | Status::Running => {}
         Status::Paused if options.ignore_paused => {}
         Status::Paused => return Err(CliError::State("cannot exec in a paused container".into())),
-        Status::Created | Status::Stopped => {
+        Status::Stopped => {
             return Err(CliError::State("cannot exec in a stopped container".into()));
         }
     }
@@ -73,7 +81,7 @@ pub(super) fn exec(globals: &Globals, mut args: Args) -> Result<ExitCode, CliErr
             let text = std::fs::read(path).map_err(CliError::file(what.clone()))?;
             serde_json::from_slice(&text).map_err(|source| CliError::Document { what, source })?
         }
-        None => build(spec.process.clone().unwrap_or_default(), &options, words),
+        None => build(spec.process.clone().unwrap_or_default(), options, words),
     };
     let init =
         container.process().ok_or_else(|| CliError::State("cannot exec in a stopped container".into()))?;
@@ -87,18 +95,34 @@ pub(super) fn exec(globals: &Globals, mut args: Args) -> Result<ExitCode, CliErr
             "cannot allocate tty if runc will detach without setting console socket".into(),
         ));
     }
-    let cgroup = container.cgroup()?;
+    let mut cgroup = container.cgroup()?;
+    if let Some(cgroup) = &mut cgroup {
+        for place in &options.cgroups {
+            cgroup.descend(place)?;
+        }
+    }
+    corten_sys::fds::close_inherited_from(3 + options.preserve_fds.cast_signed())
+        .map_err(CliError::file("close inherited descriptors"))?;
+    globals.log.debug("nsexec container setup");
     let execed = crate::exec(ExecRequest {
         id: &container.record.id,
         init: init.as_fd(),
         process: &process,
         spec: &spec,
         stdio,
+        bundle: &container.record.bundle,
         cgroup: cgroup.as_ref(),
+        follow_init: options.cgroups.is_empty(),
         preserve_fds: options.preserve_fds,
         parent_death_signal: None,
         new_keyring: true,
     })?;
+    if let Some(affinity) = process.exec_cpu_affinity.as_ref().filter(|affinity| !affinity.initial.is_empty())
+    {
+        globals.log.debug(&format!("affinity: {}", crate::container::affinity_mask(&affinity.initial)));
+    }
+    globals.log.debug("child process in init()");
+    globals.log.debug("setns_init: about to exec");
     let console = match (execed.console, &options.console_socket) {
         (Some(master), Some(socket)) => {
             send_console(socket, &master).map_err(CliError::file(socket.display().to_string()))?;

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use super::args::Args;
-use super::create::{ConsoleTarget, Options, inherited_streams, make, start_container};
+use super::create::{ConsoleTarget, Options, make, start_container};
 use super::signal::remove;
 use super::{CliError, Globals};
 
@@ -34,8 +34,7 @@ pub(super) fn run(globals: &Globals, mut args: Args) -> Result<ExitCode, CliErro
     let id = args.id()?;
     args.end()?;
     let target = if detach { ConsoleTarget::Socket } else { ConsoleTarget::Caller };
-    let streams = inherited_streams().map_err(CliError::file("standard streams"))?;
-    let made = make(globals, &id, &options, streams, target)?;
+    let made = make(globals, &id, &options, target)?;
     let started = start_container(&made.container);
     if detach {
         return started.map(|()| ExitCode::SUCCESS);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::args::Args;
 use super::state::{Container, Status};
 use super::{CliError, Globals};
+use crate::cgroup::is_unified;
 use crate::spec::{BlockIoLimits, CpuLimits, LinuxResources, MemoryLimits, PidLimits};
 
 /// `update [flags] ID`
@@ -23,10 +24,68 @@ pub(super) fn update(globals: &Globals, mut args: Args) -> Result<ExitCode, CliE
     match (container.status(), container.cgroup()?) {
         (Status::Stopped, _) | (_, None) => Err(CliError::State("container not running".into())),
         (_, Some(cgroup)) => {
+            let mut spec = container.spec()?;
+            let now = spec.linux.get_or_insert_default().resources.get_or_insert_default();
+            complete(&mut limits, now);
+            if let Some(scope) = container.record.scope() {
+                scope.update(&limits, is_unified())?;
+            }
             cgroup.apply(&limits)?;
+            remember(now, limits);
+            container.save_spec(&spec)?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Adds what the kernel or systemd wants to know together with a limit that changes: cgroup v2 has a quota and its
+/// period in one file, and counts swap without memory.
+fn complete(limits: &mut LinuxResources, now: &LinuxResources) {
+    if let (Some(cpu), Some(now)) = (&mut limits.cpu, &now.cpu)
+        && (cpu.quota.is_some() || cpu.period.is_some())
+    {
+        cpu.quota = cpu.quota.or(now.quota);
+        cpu.period = cpu.period.or(now.period);
+    }
+    if let (Some(memory), Some(now)) = (&mut limits.memory, &now.memory)
+        && memory.limit.is_none()
+        && memory.swap.is_some_and(|swap| swap > 0)
+    {
+        memory.limit = now.limit;
+    }
+}
+
+/// Takes changed limits over into those that are recorded.
+fn remember(now: &mut LinuxResources, changed: LinuxResources) {
+    fn take<T>(now: &mut Option<T>, changed: Option<T>) {
+        if changed.is_some() {
+            *now = changed;
+        }
+    }
+    if let Some(changed) = changed.memory {
+        let now = now.memory.get_or_insert_default();
+        take(&mut now.limit, changed.limit);
+        take(&mut now.reservation, changed.reservation);
+        take(&mut now.swap, changed.swap);
+    }
+    if let Some(changed) = changed.cpu {
+        let now = now.cpu.get_or_insert_default();
+        take(&mut now.shares, changed.shares);
+        take(&mut now.quota, changed.quota);
+        take(&mut now.period, changed.period);
+        take(&mut now.burst, changed.burst);
+        take(&mut now.idle, changed.idle);
+        take(&mut now.realtime_period, changed.realtime_period);
+        take(&mut now.realtime_runtime, changed.realtime_runtime);
+        for (now, changed) in [(&mut now.cpus, changed.cpus), (&mut now.mems, changed.mems)] {
+            if !changed.is_empty() {
+                *now = changed;
+            }
+        }
+    }
+    take(&mut now.pids, changed.pids);
+    take(&mut now.block_io, changed.block_io);
+    now.unified.extend(changed.unified);
 }
 
 fn take(flag: &str, args: &mut Args, limits: &mut LinuxResources) -> Result<(), CliError> {
@@ -97,6 +156,28 @@ fn parse_bytes(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_period_alone_keeps_the_quota_and_swap_alone_the_limit_of_memory() {
+        let now = LinuxResources {
+            cpu: Some(CpuLimits { quota: Some(500), period: Some(1000), ..CpuLimits::default() }),
+            memory: Some(MemoryLimits { limit: Some(64), ..MemoryLimits::default() }),
+            ..LinuxResources::default()
+        };
+        let mut change = LinuxResources {
+            cpu: Some(CpuLimits { period: Some(900), ..CpuLimits::default() }),
+            memory: Some(MemoryLimits { swap: Some(96), ..MemoryLimits::default() }),
+            ..LinuxResources::default()
+        };
+        complete(&mut change, &now);
+        let cpu = change.cpu.as_ref().unwrap();
+        assert_eq!((cpu.quota, cpu.period), (Some(500), Some(900)));
+        assert_eq!(change.memory.as_ref().unwrap().limit, Some(64));
+        let mut remembered = now.clone();
+        remember(&mut remembered, change);
+        assert_eq!(remembered.cpu.unwrap().period, Some(900));
+        assert_eq!(remembered.memory.unwrap().swap, Some(96));
+    }
 
     #[test]
     fn amounts_have_units() {

@@ -11,15 +11,18 @@
 //! **Invariants.** The status is never stored: it follows from the process, the socket and the cgroup. A process is
 //! known by its number and its start time together.
 //!
-//! **Refuses** the systemd cgroup driver, checkpoints, and rootless operation without a user namespace made by the
-//! caller.
+//! **Refuses** checkpoints, and rootless operation without a user namespace made by the caller.
 
 mod args;
 mod create;
+mod events;
 mod exec;
 mod features;
 mod foreground;
+mod help;
 mod limits;
+mod log;
+mod ps;
 mod report;
 mod signal;
 mod state;
@@ -27,36 +30,14 @@ mod template;
 mod time;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use args::Args;
+use args::{Args, Order};
+use log::Log;
 
 /// Where containers are recorded unless `--root` says otherwise.
 const DEFAULT_ROOT: &str = "/run/corten/runtime";
-
-const USAGE: &str = "\
-corten runtime: an OCI runtime
-
-Usage: corten runtime [--root DIR] [--log FILE] [--log-format text|json] COMMAND [FLAGS] [ARGS]
-
-Commands:
-  create    make a container from a bundle
-  start     run the program of a created container
-  run       create, start and wait for a container
-  state     print a container's state
-  kill      send a signal to a container
-  delete    remove a stopped container
-  exec      run a further program in a running container
-  list      list the containers
-  ps        list the processes of a container
-  pause     stop a container's processes
-  resume    let them go on
-  update    change a container's limits
-  spec      write a specification to start from
-  features  print what this runtime can do
-";
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +45,15 @@ enum CliError {
     /// The command line cannot be meant as it stands.
     #[error("{0}")]
     Usage(String),
+    /// The page about the command is asked for.
+    #[error("help")]
+    Help,
+    /// A command that runc has and this runtime does not.
+    #[error("{0} is not supported")]
+    NotSupported(&'static str),
+    /// No such command.
+    #[error("No help topic for '{0}'")]
+    Command(String),
     /// The container is not known.
     #[error("container does not exist")]
     NotFound,
@@ -94,6 +84,9 @@ enum CliError {
     /// The program could not be run.
     #[error(transparent)]
     Exec(#[from] crate::ExecError),
+    /// What `exec` was asked could not be done.
+    #[error("exec failed")]
+    ExecFailed(#[source] Box<CliError>),
     /// The program does not run.
     #[error(transparent)]
     Start(#[from] crate::StartError),
@@ -133,77 +126,105 @@ impl CliError {
 #[derive(Debug)]
 struct Globals {
     root: PathBuf,
-    log: Option<PathBuf>,
-    json_log: bool,
+    log: Log,
+    /// Whether systemd makes the cgroups.
+    systemd: bool,
 }
 
-/// Runs the command line `args` (without the program's name and the word `runtime`).
-pub fn main(args: Vec<OsString>) -> ExitCode {
+/// Runs the command line `args`, whose program was called as `program` (`runc`, `corten runtime`).
+pub fn main(program: &str, args: Vec<OsString>) -> ExitCode {
     let words = args.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let mut args = Args::new(words);
-    let mut globals = Globals { root: DEFAULT_ROOT.into(), log: None, json_log: false };
-    let command = match parse_globals(&mut args, &mut globals) {
+    let mut globals = Globals { root: DEFAULT_ROOT.into(), log: Log::default(), systemd: false };
+    let command = match parse_globals(program, &mut args, &mut globals) {
         Ok(Some(command)) => command,
         Ok(None) => return ExitCode::SUCCESS,
         Err(e) => return fail(&globals, &e),
     };
+    // Everywhere but where another program's words follow, flags may stand behind the id.
+    let args = args.in_order(Order::Mixed);
     let result = match command.as_str() {
+        "checkpoint" => only_help(args, "checkpoint"),
         "create" => create::create(&globals, args),
         "start" => create::start(&globals, args),
         "run" => foreground::run(&globals, args),
         "state" => report::state(&globals, args),
         "kill" => signal::kill(&globals, args),
         "delete" => signal::delete(&globals, args),
+        "events" => events::events(&globals, args),
         "exec" => exec::exec(&globals, args),
         "list" => report::list(&globals, args),
-        "ps" => report::ps(&globals, args),
+        "ps" => ps::ps(&globals, args),
         "pause" => signal::pause(&globals, args),
+        "restore" => only_help(args, "restore"),
         "resume" => signal::resume(&globals, args),
         "update" => limits::update(&globals, args),
         "spec" => template::spec(args),
         "features" => features::features(args),
-        other => Err(CliError::Usage(format!("{other:?} is not a command of this runtime"))),
+        other => Err(CliError::Command(other.into())),
     };
     match result {
         Ok(code) => code,
+        Err(CliError::Help) => {
+            print!("{}", help::about(program, &command).unwrap_or_default());
+            ExitCode::SUCCESS
+        }
         Err(e) => fail(&globals, &e),
     }
 }
 
+/// A command that exists in name only.
+fn only_help(mut args: Args, name: &'static str) -> Result<ExitCode, CliError> {
+    match args.flag()?.as_deref() {
+        Some("-h" | "--help") => Err(CliError::Help),
+        _ => Err(CliError::NotSupported(name)),
+    }
+}
+
 /// Reads the flags in front of the command; `None` when there is nothing more to do.
-fn parse_globals(args: &mut Args, globals: &mut Globals) -> Result<Option<String>, CliError> {
+fn parse_globals(program: &str, args: &mut Args, globals: &mut Globals) -> Result<Option<String>, CliError> {
     while let Some(flag) = args.flag()? {
         match flag.as_str() {
             "--root" => globals.root = args.value(&flag)?.into(),
-            "--log" => globals.log = Some(args.value(&flag)?.into()),
+            "--log" => globals.log.file = Some(args.value(&flag)?.into()),
             "--log-format" => match args.value(&flag)?.as_str() {
-                "text" => globals.json_log = false,
-                "json" => globals.json_log = true,
+                "text" => globals.log.json = false,
+                "json" => globals.log.json = true,
                 other => return Err(CliError::Usage(format!("invalid log-format: {other:?}"))),
             },
-            "--debug" => {}
-            "--rootless" => drop(args.value(&flag)?),
-            "--systemd-cgroup" => {
-                return Err(CliError::Usage(
-                    "--systemd-cgroup: the systemd cgroup driver is not supported".into(),
-                ));
-            }
+            "--debug" => globals.log.debug = args.switch(),
+            "--rootless" | "--criu" => drop(args.value(&flag)?),
+            "--systemd-cgroup" => globals.systemd = args.switch(),
             "-v" | "--version" => {
-                println!("corten runtime version {}", env!("CARGO_PKG_VERSION"));
+                println!("{program} version {}", env!("CARGO_PKG_VERSION"));
+                println!("commit: {}", option_env!("CORTEN_COMMIT").unwrap_or("unknown"));
                 println!("spec: {}", crate::spec::VERSION);
                 return Ok(None);
             }
             "-h" | "--help" => {
-                print!("{USAGE}");
+                print!("{}", help::overview(program));
                 return Ok(None);
             }
-            other => return Err(args.unknown(other)),
+            _ => return Err(args.unknown(&flag)),
         }
     }
     match args.word() {
         Some(command) if command != "help" => Ok(Some(command)),
-        _ => {
-            print!("{USAGE}");
+        Some(_) => match args.word() {
+            Some(topic) => match help::about(program, &topic) {
+                Some(page) => {
+                    print!("{page}");
+                    Ok(None)
+                }
+                None => Err(CliError::Command(topic)),
+            },
+            None => {
+                print!("{}", help::overview(program));
+                Ok(None)
+            }
+        },
+        None => {
+            print!("{}", help::overview(program));
             Ok(None)
         }
     }
@@ -211,21 +232,9 @@ fn parse_globals(args: &mut Args, globals: &mut Globals) -> Result<Option<String
 
 /// Reports an error where the caller looks for it: on standard error, and in the log.
 fn fail(globals: &Globals, error: &CliError) -> ExitCode {
-    let text = error.text();
-    eprintln!("{text}");
-    if let Some(path) = &globals.log
-        && let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(path)
-    {
-        let now = time::now();
-        let line = if globals.json_log {
-            serde_json::json!({ "level": "error", "msg": text, "time": now }).to_string()
-        } else {
-            format!("time={now:?} level=error msg={text:?}")
-        };
-        let _ = writeln!(file, "{line}");
-    }
+    globals.log.error(&error.text());
     match error {
-        CliError::Exec(_) => ExitCode::from(255),
+        CliError::ExecFailed(_) => ExitCode::from(255),
         _ => ExitCode::FAILURE,
     }
 }

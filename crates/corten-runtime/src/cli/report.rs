@@ -1,52 +1,78 @@
-//! `state`, `list` and `ps`.
+//! `state` and `list`.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
 
 use super::args::Args;
 use super::state::{Container, Status};
 use super::{CliError, Globals};
 
-fn describe(container: &Container) -> Value {
-    let record = &container.record;
-    let status = container.status();
-    let annotations = container.spec().map(|spec| spec.annotations).unwrap_or_default();
-    json!({
-        "ociVersion": crate::spec::VERSION,
-        "id": record.id,
-        "pid": if status == Status::Stopped { 0 } else { record.pid },
-        "status": status,
-        "bundle": record.bundle,
-        "rootfs": record.rootfs,
-        "created": record.created,
-        "annotations": annotations,
-        "owner": "",
-    })
+/// A container as it is printed, in the specification's order of fields.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Description<'a> {
+    oci_version: &'static str,
+    id: &'a str,
+    pid: i32,
+    status: Status,
+    bundle: &'a Path,
+    rootfs: &'a Path,
+    created: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    owner: &'static str,
 }
 
-fn print_json(value: &Value, pretty: bool) -> Result<(), CliError> {
-    let text = if pretty { format!("{value:#}") } else { value.to_string() };
+fn describe(container: &Container) -> Description<'_> {
+    let record = &container.record;
+    let status = container.status();
+    Description {
+        oci_version: crate::spec::VERSION,
+        id: &record.id,
+        pid: if status == Status::Stopped { 0 } else { record.pid },
+        status,
+        bundle: &record.bundle,
+        rootfs: &record.rootfs,
+        created: &record.created,
+        annotations: container.spec().map(|spec| spec.annotations).unwrap_or_default(),
+        owner: "root",
+    }
+}
+
+/// Prints a value in one line.
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string(value);
+    print(text)
+}
+
+fn print(text: serde_json::Result<String>) -> Result<(), CliError> {
+    let text = text.map_err(|source| CliError::Document { what: "output".into(), source })?;
     writeln!(io::stdout(), "{text}").map_err(CliError::file("standard output"))
 }
 
 /// `state ID`
 pub(super) fn state(globals: &Globals, mut args: Args) -> Result<ExitCode, CliError> {
+    args.no_flags()?;
     let container = Container::load(globals, &args.id()?)?;
     args.end()?;
-    print_json(&describe(&container), true)?;
+    print(serde_json::to_string_pretty(&describe(&container)))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// How a list is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     Table,
     Json,
 }
 
-fn format(args: &mut Args, flag: &str) -> Result<Format, CliError> {
+/// Reads the value of `--format`.
+pub(super) fn format(args: &mut Args, flag: &str) -> Result<Format, CliError> {
     match args.value(flag)?.as_str() {
         "table" => Ok(Format::Table),
         "json" => Ok(Format::Json),
@@ -80,13 +106,13 @@ pub(super) fn list(globals: &Globals, mut args: Args) -> Result<ExitCode, CliErr
         containers.iter().try_for_each(|container| writeln!(out, "{}", container.record.id))
     } else if shape == Format::Json {
         let all: Vec<_> = containers.iter().map(describe).collect();
-        return print_json(&Value::from(all), false).map(|()| ExitCode::SUCCESS);
+        return print_json(&all).map(|()| ExitCode::SUCCESS);
     } else {
         let rows = containers.iter().map(|container| {
             let record = &container.record;
             let status = container.status();
             let pid = if status == Status::Stopped { 0 } else { record.pid };
-            [
+            vec![
                 record.id.clone(),
                 pid.to_string(),
                 status.name().into(),
@@ -94,61 +120,21 @@ pub(super) fn list(globals: &Globals, mut args: Args) -> Result<ExitCode, CliErr
                 record.created.clone(),
             ]
         });
-        let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED"].map(String::from);
-        table(&mut out, std::iter::once(head).chain(rows).collect())
+        let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED"].map(String::from).to_vec();
+        table(&mut out, &std::iter::once(head).chain(rows).collect::<Vec<_>>())
     };
     written.map_err(CliError::file("standard output"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn table<const N: usize>(out: &mut impl io::Write, rows: Vec<[String; N]>) -> io::Result<()> {
-    let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.len());
-        }
-    }
+/// Prints rows of the same length in columns.
+pub(super) fn table(out: &mut impl io::Write, rows: &[Vec<String>]) -> io::Result<()> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(String::len).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
     for row in rows {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
         writeln!(out, "{}", cells.join("   ").trim_end())?;
     }
     Ok(())
-}
-
-/// `ps [--format table|json] ID`
-pub(super) fn ps(globals: &Globals, mut args: Args) -> Result<ExitCode, CliError> {
-    let mut shape = Format::Table;
-    while let Some(flag) = args.flag()? {
-        match flag.as_str() {
-            "-f" | "--format" => shape = format(&mut args, &flag)?,
-            other => return Err(args.unknown(other)),
-        }
-    }
-    let container = Container::load(globals, &args.id()?)?;
-    args.end()?;
-    let pids = match container.cgroup()? {
-        Some(cgroup) => cgroup.pids()?,
-        None => Vec::new(),
-    };
-    if shape == Format::Json {
-        return print_json(&json!(pids), false).map(|()| ExitCode::SUCCESS);
-    }
-    let head = ["UID", "PID", "PPID", "CMD"].map(String::from);
-    let rows = pids.into_iter().filter_map(process_row);
-    table(&mut io::stdout(), std::iter::once(head).chain(rows).collect())
-        .map_err(CliError::file("standard output"))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn process_row(pid: i32) -> Option<[String; 4]> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_whitespace().next().map(String::from)
-    };
-    let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let command = String::from_utf8_lossy(&command).replace('\0', " ");
-    let command =
-        if command.is_empty() { format!("[{}]", field("Name:")?) } else { command.trim_end().to_owned() };
-    Some([field("Uid:")?, pid.to_string(), field("PPid:")?, command])
 }

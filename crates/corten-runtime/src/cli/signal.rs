@@ -122,6 +122,9 @@ pub(super) fn remove(container: &Container) -> Result<(), CliError> {
         cgroup.kill_all()?;
         cgroup.delete()?;
     }
+    if let Some(scope) = container.record.scope() {
+        scope.stop()?;
+    }
     let spec = container.spec();
     std::fs::remove_dir_all(&container.directory)
         .map_err(CliError::file(container.directory.display().to_string()))?;
@@ -132,7 +135,7 @@ pub(super) fn remove(container: &Container) -> Result<(), CliError> {
         let state = crate::container::hook_state(&record.id, "stopped", 0, &record.bundle, &spec);
         for hook in list {
             // The container is gone: a hook's failure is told and stops nothing.
-            if let Err(e) = hooks::run_all(std::slice::from_ref(hook), &state) {
+            if let Err(e) = hooks::run_all(std::slice::from_ref(hook), &state, None) {
                 eprintln!("{e}");
             }
         }
@@ -142,6 +145,7 @@ pub(super) fn remove(container: &Container) -> Result<(), CliError> {
 
 /// `pause ID`
 pub(super) fn pause(globals: &Globals, mut args: Args) -> Result<ExitCode, CliError> {
+    args.no_flags()?;
     let container = Container::load(globals, &args.id()?)?;
     args.end()?;
     match (container.status(), container.cgroup()?) {
@@ -153,6 +157,7 @@ pub(super) fn pause(globals: &Globals, mut args: Args) -> Result<ExitCode, CliEr
 
 /// `resume ID`
 pub(super) fn resume(globals: &Globals, mut args: Args) -> Result<ExitCode, CliError> {
+    args.no_flags()?;
     let container = Container::load(globals, &args.id()?)?;
     args.end()?;
     match (container.status(), container.cgroup()?) {

@@ -8,8 +8,11 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use super::{CliError, Globals};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Scope};
 use crate::spec::Spec;
+
+/// First part of the names of scopes that nobody has named.
+pub(super) const SCOPE_PREFIX: &str = "corten";
 
 /// What is recorded about a container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,6 +26,16 @@ pub(super) struct Record {
     pub rootfs: PathBuf,
     pub created: String,
     pub cgroup: String,
+    /// The specification's path of a scope that systemd made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+}
+
+impl Record {
+    /// The scope, when systemd made one.
+    pub(super) fn scope(&self) -> Option<Scope> {
+        Scope::parse(self.scope.as_deref()?, SCOPE_PREFIX, &self.id).ok()
+    }
 }
 
 /// Where a container is in its life.
@@ -74,18 +87,27 @@ impl Container {
 
     /// Records the container, all at once.
     pub(super) fn save(&self) -> Result<(), CliError> {
-        let path = self.directory.join("state.json");
-        let text = serde_json::to_vec(&self.record)
+        self.replace("state.json", &self.record)
+    }
+
+    fn replace(&self, name: &str, document: &impl Serialize) -> Result<(), CliError> {
+        let path = self.directory.join(name);
+        let text = serde_json::to_vec(document)
             .map_err(|source| CliError::Document { what: path.display().to_string(), source })?;
-        let draft = self.directory.join("state.json.new");
+        let draft = self.directory.join(format!("{name}.new"));
         std::fs::write(&draft, text)
             .and_then(|()| std::fs::rename(&draft, &path))
             .map_err(CliError::file(path.display().to_string()))
     }
 
-    /// The specification as it was when the container was created.
+    /// The specification as it was when the container was created, with the limits of now.
     pub(super) fn spec(&self) -> Result<Spec, CliError> {
         read_spec(&self.directory.join("config.json"))
+    }
+
+    /// Records a changed specification, all at once.
+    pub(super) fn save_spec(&self, spec: &Spec) -> Result<(), CliError> {
+        self.replace("config.json", spec)
     }
 
     /// Where a created container waits for its start.

@@ -8,6 +8,18 @@ pub(super) fn now() -> String {
     format(since.as_secs(), since.subsec_nanos())
 }
 
+/// When something began, as short as `ps` has it: the time on the same day, the month and day before. In UTC.
+pub(super) fn short(then: u64, now: u64) -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = format(then, 0);
+    if now.saturating_sub(then) < 86_400 {
+        return text[11..16].to_owned();
+    }
+    let month = text[5..7].parse::<usize>().unwrap_or(1);
+    format!("{}{}", MONTHS[(month - 1) % 12], &text[8..10])
+}
+
 fn format(seconds: u64, nanos: u32) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Years that begin in March have their leap day last: an era is 400 of them.
@@ -26,6 +38,12 @@ fn format(seconds: u64, nanos: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_began_long_ago_shows_its_day() {
+        assert_eq!(short(951_782_400, 951_782_460), "00:00");
+        assert_eq!(short(951_782_400, 1_795_524_998), "Feb29");
+    }
 
     #[test]
     fn known_moments() {

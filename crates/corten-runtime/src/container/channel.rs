@@ -6,7 +6,9 @@
 //!     ◀───────────────────────────── Go
 //!     Hooks ───────────────────────────▶   runs the hooks of the runtime's namespaces
 //!     ◀───────────────────────────── Go
-//!     Ready (+ terminal, + notify fd) ─▶   the container is created
+//!     Listener (+ descriptor) ─────────▶   hands it to the agent of system calls
+//!     ◀───────────────────────────── Go
+//!     Ready (+ terminal) ──────────────▶   the container is created
 //!     ◀───────────────────────────── Go    start
 //!     end of file: the program runs        Failed at any point: it does not, and the process ends
 //! ```
@@ -33,6 +35,8 @@ pub(super) enum Report {
     Mapping,
     /// Its namespaces exist: it is time for the hooks outside.
     Hooks,
+    /// Its filter is loaded, and asks an agent: this is what that needs.
+    Listener(OwnedFd),
     /// Only the user's program is missing.
     Ready {
         /// The master of the terminal, when one was made.
@@ -86,6 +90,12 @@ impl Channel {
         self.wait()
     }
 
+    /// Child: hands out what the agent needs, and waits until the agent has it.
+    pub(super) fn need_agent(&self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        scm::send(&self.0, b"l", &[listener])?;
+        self.wait()
+    }
+
     /// Child: says that the set-up is complete.
     pub(super) fn ready(&self, console: Option<BorrowedFd<'_>>) -> io::Result<()> {
         scm::send(&self.0, b"r", console.as_slice())
@@ -130,6 +140,10 @@ impl Channel {
             None => Report::End,
             Some((b'm', _)) => Report::Mapping,
             Some((b'h', _)) => Report::Hooks,
+            Some((b'l', _)) => match message.fds.into_iter().next() {
+                Some(listener) => Report::Listener(listener),
+                None => return Err(io::Error::from_raw_os_error(libc::EBADMSG)),
+            },
             Some((b'r', _)) => Report::Ready { console: message.fds.into_iter().next() },
             Some((b'f', text)) => Report::Failed(serde_json::from_slice(text).map_err(io::Error::other)?),
             Some(_) => return Err(io::Error::from_raw_os_error(libc::EBADMSG)),

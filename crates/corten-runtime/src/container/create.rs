@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use corten_sys::mount::Propagation;
 use corten_sys::namespace::{Excursion, Kind};
 use corten_sys::process::{ForkError, Forked, Wait, fork, send_signal, wait};
 
@@ -15,10 +16,10 @@ use super::mount_plan::{clean, plan_mount, plan_root_propagation};
 use super::namespaces::{Namespaces, id_map};
 use super::program::Program;
 use super::rootfs::{RootPlan, RootSource};
-use super::{CreateRequest, Created, Made, Rootfs, StartGate, devices, hooks, init, sysctl};
+use super::{CreateRequest, Created, Made, Rootfs, StartGate, agent, binds, devices, hooks, init, sysctl};
 use crate::cgroup::{Membership, View};
 use crate::seccomp;
-use crate::spec::{Hooks, Linux, Process, Spec};
+use crate::spec::{Hooks, IdMapping, Linux, Process, Spec};
 
 /// Makes a container up to the point where only the user's program is missing.
 ///
@@ -48,17 +49,27 @@ fn make(request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Made, 
     let namespaces = plan.namespaces.clone();
     let empty = Hooks::default();
     let hooks = request.spec.hooks.as_ref().unwrap_or(&empty);
+    let own_users = namespaces.is_new(Kind::User);
+    let (shared, propagation) = match plan.root.as_ref().map(|root| root.propagation.0) {
+        // Sources stay what they are for the host, which the tree they are taken from does not.
+        Some(Propagation::Shared) => (true, None),
+        Some(Propagation::Private | Propagation::Unbindable) => (false, Some(Propagation::Private)),
+        Some(Propagation::Slave) | None => (false, Some(Propagation::Slave)),
+    };
     let root = match request.rootfs {
         Rootfs::Path(path) => RootSource::Path(request.bundle.join(path)),
         Rootfs::Mount(fd) => RootSource::Mount(fd),
     };
+    let mounts = plan.root.as_ref().map_or(&[][..], |root| &root.mounts);
+    let binds =
+        binds::take_out(mounts, own_users || shared, propagation).map_err(|(what, e)| system(what, e))?;
+    let asked = plan.process.filter.as_ref().and_then(|filter| filter.agent.clone());
     let (child_end, parent_end) = Channel::pair().map_err(|e| system("make a socket pair", e))?;
 
     // What only children get, and what a new user namespace could no longer join, is joined by the parent for the
     // moment of the copy.
-    let for_parent = |kind: Kind| {
-        matches!(kind, Kind::Pid | Kind::Time) || (namespaces.is_new(Kind::User) && kind != Kind::Mount)
-    };
+    let for_parent =
+        |kind: Kind| matches!(kind, Kind::Pid | Kind::Time) || (own_users && kind != Kind::Mount);
     let (by_parent, by_child): (Vec<_>, Vec<_>) = joined.into_iter().partition(|(kind, _)| for_parent(*kind));
     let targets = by_parent.iter().map(|(kind, fd)| (*kind, fd));
     let mut excursion = Excursion::enter(targets).map_err(|e| system("join namespaces", e))?;
@@ -68,7 +79,7 @@ fn make(request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Made, 
             .map_err(|e| system("make a time namespace", e))?;
     }
     let inheritance =
-        Inheritance { root, stdio: request.stdio, joins: by_child, tasks: membership.tasks, listener };
+        Inheritance { root, binds, stdio: request.stdio, joins: by_child, tasks: membership.tasks, listener };
     let forked = fork(namespaces.birth_flags(), membership.directory.as_ref().map(AsFd::as_fd));
     let (pid, pidfd) = match forked {
         Ok(Forked::Child) => {
@@ -89,12 +100,20 @@ fn make(request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Made, 
     loop {
         match parent_end.report().map_err(|e| system("hear from the container", e))? {
             Report::Mapping => {
-                write_maps(pid, &namespaces).map_err(|(file, e)| system(format!("write {file}"), e))?;
+                write_maps(pid, &namespaces.users, &namespaces.groups)
+                    .map_err(|(file, e)| system(format!("write {file}"), e))?;
             }
             Report::Hooks => {
                 let state = state("creating");
                 for list in [&hooks.prestart, &hooks.create_runtime] {
-                    hooks::run_all(list, &state).map_err(CreateError::Init)?;
+                    hooks::run_all(list, &state, None).map_err(CreateError::Init)?;
+                }
+            }
+            Report::Listener(listener) => {
+                if let Some(agent) = &asked {
+                    let text = format!("hand the filter to the agent at {}", agent.path);
+                    agent::hand_over(agent, &listener, pid, &state("creating"))
+                        .map_err(|e| system(text, e))?;
                 }
             }
             Report::Ready { console } => {
@@ -176,7 +195,8 @@ fn plan(request: &CreateRequest<'_>) -> Result<InitPlan, CreateError> {
     let hooks = spec.hooks.as_ref().unwrap_or(&empty_hooks);
     hooks::check(hooks).map_err(bad)?;
     let root = if namespaces.is_new(Kind::Mount) {
-        let mounts = spec.mounts.iter().map(|mount| plan_mount(mount, request.bundle));
+        let ids = (linux.uid_mappings.as_slice(), linux.gid_mappings.as_slice());
+        let mounts = spec.mounts.iter().map(|mount| plan_mount(mount, request.bundle, ids));
         let paths =
             |list: &[String]| -> Vec<PathBuf> { list.iter().map(|path| clean(Path::new(path))).collect() };
         Some(RootPlan {
@@ -186,7 +206,9 @@ fn plan(request: &CreateRequest<'_>) -> Result<InitPlan, CreateError> {
             readonly: paths(&linux.readonly_paths),
             root_readonly: spec.root.as_ref().is_some_and(|root| root.readonly),
             propagation: plan_root_propagation(&linux.rootfs_propagation).map_err(bad)?,
+            propagation_is_asked: !linux.rootfs_propagation.is_empty(),
             working_directory: clean(Path::new(&process.cwd)),
+            pivot: request.pivot,
             cgroup_view: match request.cgroup {
                 Some(cgroup) => cgroup.view(namespaces.is_new(Kind::Cgroup)),
                 None => View::default(),
@@ -205,10 +227,10 @@ fn plan(request: &CreateRequest<'_>) -> Result<InitPlan, CreateError> {
         container_hooks: hooks.create_container.clone(),
         start_hooks: hooks.start_container.clone(),
         runtime_hooks: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty(),
-        state: if hooks.create_container.is_empty() && hooks.start_container.is_empty() {
-            String::new()
+        states: if hooks.create_container.is_empty() && hooks.start_container.is_empty() {
+            [String::new(), String::new()]
         } else {
-            hook_state(request.id, "created", 1, request.bundle, spec)
+            ["creating", "created"].map(|status| hook_state(request.id, status, 1, request.bundle, spec))
         },
         namespaces,
     })
@@ -261,9 +283,13 @@ pub(super) fn plan_process(
     })
 }
 
-/// Writes the id maps of the child's new user namespace.
-fn write_maps(pid: i32, namespaces: &Namespaces) -> Result<(), (String, io::Error)> {
-    for (file, mappings) in [("uid_map", &namespaces.users), ("gid_map", &namespaces.groups)] {
+/// Writes the id maps of a child's new user namespace.
+pub(super) fn write_maps(
+    pid: i32,
+    users: &[IdMapping],
+    groups: &[IdMapping],
+) -> Result<(), (String, io::Error)> {
+    for (file, mappings) in [("uid_map", users), ("gid_map", groups)] {
         let path = format!("/proc/{pid}/{file}");
         std::fs::write(&path, id_map(mappings)).map_err(|e| (path, e))?;
     }

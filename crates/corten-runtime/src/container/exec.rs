@@ -7,9 +7,12 @@ use corten_sys::namespace::{self, Excursion, Kind};
 use corten_sys::path::Root;
 use corten_sys::process::{ForkError, Forked, exit_now, fork};
 use rustix::fs::{Mode, OFlags};
+use rustix::thread::CpuSet;
 
+use super::affinity::{Affinity, AffinityStay};
+use super::agent;
 use super::channel::{Channel, Report};
-use super::create::{ProcessOptions, Unfinished, plan_process};
+use super::create::{ProcessOptions, Unfinished, hook_state, plan_process};
 use super::error::{ExecError, InitFailure};
 use super::init::{self, ProcessPlan};
 use super::{ExecRequest, Execed, Stdio};
@@ -17,7 +20,8 @@ use crate::cgroup::Membership;
 use crate::spec::{Linux, NamespaceKind};
 
 /// Namespaces that a joining process takes over from the first process, with its children's pid namespace apart.
-const JOINED: [Kind; 6] = [Kind::User, Kind::Mount, Kind::Uts, Kind::Ipc, Kind::Net, Kind::Cgroup];
+const JOINED: [Kind; 7] =
+    [Kind::User, Kind::Mount, Kind::Uts, Kind::Ipc, Kind::Net, Kind::Cgroup, Kind::Time];
 
 /// Runs a further program inside a running container, and returns once it has been executed.
 ///
@@ -35,6 +39,7 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
         death_signal: request.parent_death_signal,
     };
     let plan = plan_process(request.process, linux, &options).map_err(ExecError::Spec)?;
+    let asked = plan.filter.as_ref().and_then(|filter| filter.agent.clone());
     let membership = match request.cgroup {
         Some(cgroup) => cgroup.membership().map_err(|e| system("join the cgroup", io::Error::other(e)))?,
         None => Membership::default(),
@@ -49,14 +54,34 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
         Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Err(ExecError::Stopped),
         Err(e) => return Err(system("join the pid namespace", e)),
     };
-    let forked = fork(0, membership.directory.as_ref().map(AsFd::as_fd));
+    // Where the process runs before it has joined the cgroup; the caller goes back to where it was.
+    let affinity = Affinity::plan(request.process.exec_cpu_affinity.as_ref()).map_err(ExecError::Spec)?;
+    let stay =
+        affinity.initial.map(AffinityStay::enter).transpose().map_err(|e| system("set CPU affinity", e))?;
+    let mut forked = fork(0, membership.directory.as_ref().map(AsFd::as_fd));
+    if matches!(&forked, Err(ForkError::Clone(e)) if e.raw_os_error() == Some(libc::EBUSY)) {
+        // Processes live in child cgroups with controllers of their own: there the container's takes none.
+        let theirs = if request.follow_init { crate::cgroup::of_process(&init) } else { None };
+        forked = match theirs {
+            Some(directory) => fork(0, Some(directory.as_fd())),
+            None => {
+                let path = request.cgroup.map_or("", crate::cgroup::Cgroup::path);
+                let operation = format!("error adding pid of the process to cgroups: {path}/cgroup.procs");
+                return Err(ExecError::System {
+                    operation,
+                    source: io::Error::from_raw_os_error(libc::EBUSY),
+                });
+            }
+        };
+    }
     let (pid, pidfd) = match forked {
         Ok(Forked::Child) => {
             drop(parent_end);
             excursion.stay();
             let kinds = JOINED.iter().copied().filter(|kind| spec_has(linux, *kind));
-            let joining =
-                Joining { init, flags: kinds.fold(0, |flags, kind| flags | kind.flag()), membership };
+            std::mem::forget(stay);
+            let flags = kinds.fold(0, |flags, kind| flags | kind.flag());
+            let joining = Joining { init, flags, membership, affinity: affinity.last };
             let failure = match set_up(plan, joining, request.stdio, &child_end) {
                 Ok(never) => match never {},
                 Err(failure) => failure,
@@ -69,7 +94,7 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
         Err(ForkError::Clone(e)) if e.raw_os_error() == Some(libc::ENOMEM) => return Err(ExecError::Stopped),
         Err(ForkError::Clone(source)) => return Err(system("clone3", source)),
     };
-    drop((child_end, request.stdio, membership));
+    drop((child_end, request.stdio, membership, stay));
     let mut process = Unfinished { pidfd: Some(pidfd) };
     excursion.leave().map_err(|e| system("leave the pid namespace", e))?;
 
@@ -77,6 +102,14 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
     loop {
         match parent_end.report().map_err(|e| system("hear from the process", e))? {
             Report::Ready { console } => master = Some(console),
+            Report::Listener(listener) => {
+                if let Some(agent) = &asked {
+                    let state = hook_state(request.id, "running", pid, request.bundle, request.spec);
+                    agent::hand_over(agent, &listener, pid, &state)
+                        .map_err(|e| system("hand the filter to the agent", e))?;
+                }
+                parent_end.go().map_err(|e| system("answer the process", e))?;
+            }
             Report::Failed(failure) => return Err(ExecError::Init(failure)),
             Report::End => break,
             Report::Mapping | Report::Hooks => {
@@ -96,6 +129,7 @@ struct Joining {
     init: OwnedFd,
     flags: u64,
     membership: Membership,
+    affinity: Option<CpuSet>,
 }
 
 fn spec_has(linux: &Linux, kind: Kind) -> bool {
@@ -120,6 +154,10 @@ fn set_up(
 ) -> Result<std::convert::Infallible, InitFailure> {
     init::prepare()?;
     init::enter_cgroup_and_namespaces(&joining.membership.tasks, &[])?;
+    if let Some(cpus) = &joining.affinity {
+        rustix::thread::sched_setaffinity(None, cpus)
+            .map_err(|e| InitFailure::system("set CPU affinity", &e.into()))?;
+    }
     plan.identity.apply_oom_score()?;
     let attributes = plan.identity.open_attributes()?;
     namespace::join(&joining.init, joining.flags)

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use corten_sys::process::{Wait, wait};
+use corten_sys::process::{Exit, Wait, wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::InitFailure;
@@ -32,21 +32,31 @@ pub(super) fn check(hooks: &Hooks) -> Result<(), String> {
 }
 
 /// Runs `hooks` one after the other, each with the container's state on its standard input.
-pub(crate) fn run_all(hooks: &[Hook], state: &str) -> Result<(), InitFailure> {
-    for hook in hooks {
-        run(hook, state)?;
+///
+/// A hook without an environment of its own gets `environment` (`NAME=value`), or the caller's.
+pub(crate) fn run_all(
+    hooks: &[Hook],
+    state: &str,
+    environment: Option<&[String]>,
+) -> Result<(), InitFailure> {
+    for (at, hook) in hooks.iter().enumerate() {
+        run(at, hook, state, environment)?;
     }
     Ok(())
 }
 
-fn run(hook: &Hook, state: &str) -> Result<(), InitFailure> {
+fn run(at: usize, hook: &Hook, state: &str, environment: Option<&[String]>) -> Result<(), InitFailure> {
     use std::os::unix::process::CommandExt as _;
-    let fail = |e: &io::Error| InitFailure::system(format_args!("error running hook {:?}", hook.path), e);
+    let fail =
+        |e: &io::Error| InitFailure::system(format_args!("error running hook #{at} {:?}", hook.path), e);
     let mut command = Command::new(&hook.path);
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(name).args(args);
     }
-    command.env_clear().envs(hook.env.iter().filter_map(|entry| entry.split_once('=')));
+    let own = Some(hook.env.as_slice()).filter(|own| !own.is_empty());
+    if let Some(environment) = own.or(environment) {
+        command.env_clear().envs(environment.iter().filter_map(|entry| entry.split_once('=')));
+    }
     let mut child = command.stdin(Stdio::piped()).spawn().map_err(|e| fail(&e))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A hook that does not read its state is none of our business.
@@ -76,8 +86,27 @@ fn run(hook: &Hook, state: &str) -> Result<(), InitFailure> {
     match wait(&pidfd, Wait::Block).map_err(|e| fail(&e))? {
         Some(exit) if exit.code() == 0 => Ok(()),
         exit => {
-            let code = exit.map_or(-1, |exit| exit.code());
-            Err(InitFailure::invalid(format!("error running hook {:?}: exit status {code}", hook.path)))
+            let end = match exit {
+                Some(Exit::Code(code)) => format!("exit status {code}"),
+                Some(Exit::Signal(signal)) => format!("signal: {}", signal_text(signal)),
+                None => "no exit status".into(),
+            };
+            Err(InitFailure::invalid(format!("error running hook #{at} {:?}: {end}", hook.path)))
         }
+    }
+}
+
+/// A signal in the words of Go's programs.
+fn signal_text(number: i32) -> String {
+    match number {
+        libc::SIGABRT => "aborted".into(),
+        libc::SIGBUS => "bus error".into(),
+        libc::SIGFPE => "floating point exception".into(),
+        libc::SIGILL => "illegal instruction".into(),
+        libc::SIGKILL => "killed".into(),
+        libc::SIGSEGV => "segmentation fault".into(),
+        libc::SIGSYS => "bad system call".into(),
+        libc::SIGTERM => "terminated".into(),
+        other => format!("signal {other}"),
     }
 }

@@ -240,7 +240,7 @@ impl Identity {
         let wanted = CapabilitySets {
             effective: kernel(sets.effective.and(permitted)),
             permitted: kernel(permitted),
-            inheritable: kernel(sets.inheritable.and(sets.bounding)),
+            inheritable: kernel(sets.inheritable),
         };
         set_capabilities(None, wanted).map_err(caps)?;
         clear_ambient_capability_set().map_err(caps)?;

@@ -8,6 +8,7 @@ use corten_sys::process::exit_now;
 use corten_sys::{fds, keyring, seccomp, signals, terminal};
 use rustix::fs::{FileType, Mode, OFlags, makedev};
 
+use super::binds::Taken;
 use super::channel::Channel;
 use super::error::InitFailure;
 use super::identity::{Attributes, Identity};
@@ -56,13 +57,16 @@ pub(super) struct InitPlan {
     pub container_hooks: Vec<Hook>,
     pub start_hooks: Vec<Hook>,
     pub runtime_hooks: bool,
-    pub state: String,
+    /// The state as hooks see it: while the container is made, and at its start.
+    pub states: [String; 2],
 }
 
 /// What the child takes over from the parent.
 #[derive(Debug)]
 pub(super) struct Inheritance {
     pub root: RootSource,
+    /// Sources of bind mounts that the parent has taken out of the host's tree.
+    pub binds: Taken,
     pub stdio: Stdio,
     /// Namespaces to join that the parent has not joined for the child.
     pub joins: Vec<(Kind, OwnedFd)>,
@@ -103,7 +107,7 @@ fn set_up(
     inheritance: Inheritance,
     channel: &Channel,
 ) -> Result<std::convert::Infallible, InitFailure> {
-    let Inheritance { root: source, stdio, joins, tasks, listener } = inheritance;
+    let Inheritance { root: source, binds, stdio, joins, tasks, listener } = inheritance;
     let gone = |e: io::Error| InitFailure::system("the runtime has gone away", &e);
     prepare()?;
     if plan.namespaces.is_new(Kind::User) {
@@ -126,11 +130,15 @@ fn set_up(
     let mut console = None;
     if let Some(root_plan) = plan.root.take() {
         let root = AttachedRoot::attach(source, &root_plan)?;
+        root.furnish(&root_plan, binds)?;
+        // What a hook changes about the root is part of what is protected and entered.
         if plan.runtime_hooks {
             channel.need_hooks().map_err(gone)?;
         }
-        root.furnish(&root_plan)?;
-        hooks::run_all(&plan.container_hooks, &plan.state)?;
+        if !plan.container_hooks.is_empty() {
+            root.make_current()?;
+            hooks::run_all(&plan.container_hooks, &plan.states[0], None)?;
+        }
         if let Stdio::Terminal { size } = &stdio {
             let devpts = root
                 .root()
@@ -154,7 +162,7 @@ fn set_up(
             .map_err(|e| InitFailure::system("setdomainname", &e.into()))?;
     }
     let master = take_streams(stdio, console)?;
-    let gate = Gate::Before { listener, hooks: &plan.start_hooks, state: &plan.state };
+    let gate = Gate::Before { listener, hooks: &plan.start_hooks, state: &plan.states[1] };
     finish(plan.process, attributes, channel, master, gate)
 }
 
@@ -254,6 +262,27 @@ pub(super) fn take_streams(
     }
 }
 
+/// Gives the standard streams to the user, so that programs can open them again by name (`/dev/stdout`).
+///
+/// Nobody owns the host's null device but root. Streams that cannot be given away stay whose they are: the user is not
+/// mapped to their filesystem's ids, or it is read-only.
+fn own_streams(uid: u32) -> Result<(), InitFailure> {
+    let fail = |e: rustix::io::Errno| InitFailure::system("set the owner of standard streams", &e.into());
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let stat = rustix::fs::fstat(stream).map_err(fail)?;
+        let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && stat.st_rdev == makedev(1, 3);
+        if stat.st_uid == uid || is_null {
+            continue;
+        }
+        match rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(uid)), None) {
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::PERM | rustix::io::Errno::ROFS) => {}
+            Err(e) => return Err(fail(e)),
+        }
+    }
+    Ok(())
+}
+
 /// The last part, the same for a container's first process and for one that joins it: identity, gate, filter, program.
 pub(super) fn finish(
     plan: ProcessPlan,
@@ -264,6 +293,12 @@ pub(super) fn finish(
 ) -> Result<std::convert::Infallible, InitFailure> {
     let ProcessPlan { program, identity, filter, preserve_fds, death_signal, keyring: _ } = plan;
     identity.apply_limits()?;
+    own_streams(identity.uid())?;
+    let environment = if matches!(gate, Gate::Before { hooks: [_, ..], .. }) {
+        program.environment().to_vec()
+    } else {
+        Vec::new()
+    };
     let cwd = program.cwd.clone();
     // A directory that only the user may enter is tried again as the user.
     let entered = match enter_directory(&cwd) {
@@ -284,31 +319,40 @@ pub(super) fn finish(
     attributes.apply()?;
     fds::cloexec_from(3 + preserve_fds).map_err(|e| InitFailure::system("close_range", &e))?;
     let gone = |e: io::Error| InitFailure::system("the runtime has gone away", &e);
+    // A filter that asks an agent is loaded while somebody is there to bring the two together; any other one last, so
+    // that it need not allow what happens at the gate.
+    let (early, late_filter) = match filter {
+        Some(filter) if filter.agent.is_some() => (Some(filter), None),
+        other => (None, other),
+    };
+    if let Some(filter) = &early
+        && let Some(listener) = confine(&identity, Some(filter))?
+    {
+        channel.need_agent(listener.as_fd()).map_err(gone)?;
+    }
     channel.ready(console.as_ref().map(AsFd::as_fd)).map_err(gone)?;
     drop(console);
     let mut late = None;
-    if let Gate::Before { listener, hooks, state } = gate {
-        let starter = match listener {
-            Some(listener) => late.insert(Channel::accept(listener).map_err(gone)?),
-            None => channel,
-        };
-        starter.wait().map_err(gone)?;
-        if let Err(failure) = hooks::run_all(hooks, state) {
+    let (hooks, state) = match gate {
+        Gate::None => (&[][..], ""),
+        Gate::Before { listener, hooks, state } => {
+            let starter = match listener {
+                Some(listener) => late.insert(Channel::accept(listener).map_err(gone)?),
+                None => channel,
+            };
+            starter.wait().map_err(gone)?;
+            (hooks, state)
+        }
+    };
+    let prepared = match early {
+        Some(_) => Ok(()),
+        None => confine(&identity, late_filter.as_ref()).map(drop),
+    };
+    if let Err(failure) = prepared.and_then(|()| hooks::run_all(hooks, state, Some(&environment))) {
+        if let Some(starter) = &late {
             starter.failed(&failure);
-            return Err(failure);
         }
-    }
-    if let Some(filter) = &filter {
-        if !identity.no_new_privileges() {
-            identity.wake_capabilities()?;
-            load(filter)?;
-            identity.apply_capabilities()?;
-        } else {
-            identity.apply_capabilities()?;
-            load(filter)?;
-        }
-    } else {
-        identity.apply_capabilities()?;
+        return Err(failure);
     }
     let error = image.execute();
     let failure = exec_failure(&image, &error);
@@ -327,8 +371,21 @@ fn cwd_failure(path: &str, error: &io::Error) -> InitFailure {
     InitFailure::system(format_args!("chdir to cwd ({path:?}) set in config.json failed"), error)
 }
 
-fn load(filter: &Filter) -> Result<(), InitFailure> {
+/// Takes the capabilities that were asked for and loads the filter: before, where that needs a privilege which is given
+/// up; after, where nothing can be gained any more. Returns what an agent needs.
+fn confine(identity: &Identity, filter: Option<&Filter>) -> Result<Option<OwnedFd>, InitFailure> {
+    let Some(filter) = filter else { return identity.apply_capabilities().map(|()| None) };
+    if identity.no_new_privileges() {
+        identity.apply_capabilities()?;
+        return load(filter);
+    }
+    identity.wake_capabilities()?;
+    let listener = load(filter)?;
+    identity.apply_capabilities()?;
+    Ok(listener)
+}
+
+fn load(filter: &Filter) -> Result<Option<OwnedFd>, InitFailure> {
     seccomp::install(&filter.instructions, filter.flags)
-        .map(drop)
         .map_err(|e| InitFailure::system("unable to init seccomp", &e))
 }

@@ -1,6 +1,10 @@
 //! Making the first process of a container, and further ones inside it.
 
+mod affinity;
+mod agent;
+mod binds;
 mod channel;
+mod copy_up;
 mod create;
 mod devices;
 mod error;
@@ -14,6 +18,7 @@ mod program;
 mod rootfs;
 mod sysctl;
 
+pub(crate) use affinity::affinity_mask;
 pub(crate) use create::hook_state;
 pub use create::{create, create_detached};
 pub use exec::exec;
@@ -33,6 +38,16 @@ pub enum Rootfs {
     Path(PathBuf),
     /// A detached mount, as `fsmount(2)` returns it.
     Mount(OwnedFd),
+}
+
+/// How the container's root becomes the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pivot {
+    /// `pivot_root`: the host's tree is gone afterwards.
+    #[default]
+    Root,
+    /// `chroot`, for a host whose root is a ramdisk: the host's tree stays mounted below, without its procfs and sysfs.
+    Move,
 }
 
 /// What becomes the process's standard streams.
@@ -75,6 +90,8 @@ pub struct CreateRequest<'a> {
     pub parent_death_signal: Option<i32>,
     /// Whether the program gets a session keyring of its own.
     pub new_keyring: bool,
+    /// How the root is entered.
+    pub pivot: Pivot,
 }
 
 /// A container whose first process waits in front of the user's program.
@@ -120,8 +137,13 @@ pub struct ExecRequest<'a> {
     pub spec: &'a Spec,
     /// The standard streams.
     pub stdio: Stdio,
-    /// The container's cgroup.
+    /// The bundle's directory, for the agent of system calls.
+    pub bundle: &'a Path,
+    /// The cgroup to join.
     pub cgroup: Option<&'a Cgroup>,
+    /// Whether the first process's own cgroup is joined where the container's takes no processes: on v2 a program may
+    /// have moved everything into child cgroups.
+    pub follow_init: bool,
     /// How many descriptors from 3 on the program inherits.
     pub preserve_fds: u32,
     /// Signal that the program gets when the calling process ends.
@@ -144,7 +166,7 @@ pub struct Execed {
 /// Whether every option of a mount is one of the runtime's own, not left to the filesystem.
 #[cfg(test)]
 pub(crate) fn understands(mount: &crate::spec::Mount) -> bool {
-    match mount_plan::plan_mount(mount, Path::new("/")) {
+    match mount_plan::plan_mount(mount, Path::new("/"), (&[], &[])) {
         Ok(mount_plan::MountPlan { source: mount_plan::Source::Filesystem { options, .. }, .. }) => {
             options.is_empty()
         }

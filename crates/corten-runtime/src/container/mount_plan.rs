@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use corten_sys::mount::{Attributes, Extent, Propagation};
 
-use crate::spec::Mount;
+use crate::spec::{IdMapping, Mount};
 
 /// One mount to make.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,19 @@ pub(super) struct MountPlan {
     pub tree_cleared: Attributes,
     /// Propagation changes, in order.
     pub propagation: Vec<(Propagation, Extent)>,
+    /// How ids of a bind's source are shown.
+    pub id_map: Option<IdMap>,
+    /// Whether a new filesystem is filled with what it covers.
+    pub copy_up: bool,
+}
+
+/// A mapping of the ids that files have into those that are shown.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct IdMap {
+    pub users: Vec<IdMapping>,
+    pub groups: Vec<IdMapping>,
+    /// Whether what is mounted below is mapped as well.
+    pub extent: Extent,
 }
 
 /// What is mounted.
@@ -52,6 +65,11 @@ impl MountPlan {
     /// Whether a new instance of the filesystem `kind` is mounted.
     pub(super) fn is_new(&self, wanted: &str) -> bool {
         matches!(&self.source, Source::Filesystem { kind, .. } if kind == wanted)
+    }
+
+    /// Whether the kernel's own view of the system is mounted, which no link may lead elsewhere.
+    pub(super) fn is_system(&self) -> bool {
+        self.is_new("proc") || self.is_new("sysfs")
     }
 }
 
@@ -87,7 +105,14 @@ pub(super) fn clean(path: &Path) -> PathBuf {
 }
 
 /// Plans one mount. The error says what about it cannot be met.
-pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan, String> {
+///
+/// `container` is the mapping of the container's user namespace, which a mount with the option `idmap` and without a
+/// mapping of its own gets.
+pub(super) fn plan_mount(
+    mount: &Mount,
+    bundle: &Path,
+    container: (&[IdMapping], &[IdMapping]),
+) -> Result<MountPlan, String> {
     if mount.destination.is_empty() || mount.destination.contains('\0') {
         return Err(format!("mount destination {:?} is not valid", mount.destination));
     }
@@ -100,16 +125,19 @@ pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan, Stri
         tree_attributes: Attributes::NONE,
         tree_cleared: Attributes::NONE,
         propagation: Vec::new(),
+        id_map: None,
+        copy_up: false,
     };
+    let mut mapped = None;
     let mut bind = (mount.kind == "bind").then_some(Extent::One);
     let mut options = Vec::new();
     for option in &mount.options {
         match option.as_str() {
             "bind" => bind = bind.or(Some(Extent::One)),
             "rbind" => bind = Some(Extent::Tree),
-            "tmpcopyup" | "idmap" | "ridmap" => {
-                return Err(format!("mount option {option:?} at {:?} is not supported", mount.destination));
-            }
+            "tmpcopyup" => plan.copy_up = true,
+            "idmap" => mapped = Some(Extent::One),
+            "ridmap" => mapped = Some(Extent::Tree),
             "defaults" | "remount" | "" => {}
             other => {
                 if let Some(change) = propagation(other) {
@@ -127,8 +155,12 @@ pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan, Stri
             }
         }
     }
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(format!("id mappings of the mount at {:?} are not supported", mount.destination));
+    plan.id_map = plan_id_map(mount, mapped, container)?;
+    if plan.id_map.is_some() && bind.is_none() {
+        return Err(format!("mount at {:?}: id mappings are for bind mounts", mount.destination));
+    }
+    if plan.copy_up && mount.kind != "tmpfs" {
+        return Err(format!("mount at {:?}: tmpcopyup is for tmpfs", mount.destination));
     }
     plan.source = match bind {
         Some(extent) => {
@@ -146,6 +178,26 @@ pub(super) fn plan_mount(mount: &Mount, bundle: &Path) -> Result<MountPlan, Stri
     };
     check_procfs(&plan)?;
     Ok(plan)
+}
+
+fn plan_id_map(
+    mount: &Mount,
+    mapped: Option<Extent>,
+    container: (&[IdMapping], &[IdMapping]),
+) -> Result<Option<IdMap>, String> {
+    let at = &mount.destination;
+    let (users, groups) = match (mount.uid_mappings.as_slice(), mount.gid_mappings.as_slice()) {
+        ([], []) if mapped.is_none() => return Ok(None),
+        ([], []) => container,
+        ([], _) | (_, []) => {
+            return Err(format!("mount at {at:?}: uidMappings and gidMappings belong together"));
+        }
+        own => own,
+    };
+    if users.is_empty() || groups.is_empty() {
+        return Err(format!("mount at {at:?}: idmap needs a mapping, its own or the user namespace's"));
+    }
+    Ok(Some(IdMap { users: users.to_vec(), groups: groups.to_vec(), extent: mapped.unwrap_or(Extent::One) }))
 }
 
 /// A mount over procfs would let the container choose what its own masks and labels are written to.
@@ -234,6 +286,7 @@ mod tests {
                 ..Mount::default()
             },
             Path::new("/bundle"),
+            (&[], &[]),
         )
     }
 
@@ -262,6 +315,30 @@ mod tests {
         assert_eq!((plan.attributes, plan.cleared), (Attributes::NONE, Attributes::RDONLY));
         assert_eq!(plan.tree_attributes, Attributes::RDONLY);
         assert_eq!(plan.propagation, [(Propagation::Private, Extent::Tree)]);
+    }
+
+    #[test]
+    fn ids_are_mapped_by_the_mount_s_own_mapping_or_the_container_s() {
+        let one = |host_id| vec![IdMapping { container_id: 0, host_id, size: 1 }];
+        let mut bind = Mount {
+            destination: "/data".into(),
+            kind: "bind".into(),
+            source: "/srv".into(),
+            options: vec!["rbind".into(), "idmap".into()],
+            ..Mount::default()
+        };
+        let plan = |mount: &Mount, container: &[IdMapping]| {
+            plan_mount(mount, Path::new("/"), (container, container)).map(|plan| plan.id_map)
+        };
+        assert!(plan(&bind, &[]).is_err());
+        let map = plan(&bind, &one(7)).unwrap().unwrap();
+        assert_eq!((map.users, map.extent), (one(7), Extent::One));
+        bind.options = vec!["bind".into(), "ridmap".into()];
+        bind.uid_mappings = one(9);
+        assert!(plan(&bind, &[]).is_err());
+        bind.gid_mappings = one(9);
+        let map = plan(&bind, &one(7)).unwrap().unwrap();
+        assert_eq!((map.users, map.extent), (one(9), Extent::Tree));
     }
 
     #[test]

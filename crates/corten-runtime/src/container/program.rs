@@ -43,6 +43,11 @@ impl Program {
         Ok(Self { args: process.args.clone(), env: last_of_each(&process.env), cwd })
     }
 
+    /// Its environment, as far as it was asked for.
+    pub(super) fn environment(&self) -> &[String] {
+        &self.env
+    }
+
     fn variable(&self, name: &str) -> Option<&str> {
         self.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
     }

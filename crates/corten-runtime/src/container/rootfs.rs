@@ -2,7 +2,7 @@
 //! own mount namespace, before anything of the container can run.
 //!
 //! ```text
-//!   "/" made slave ─▶ root attached over "/" ─▶ mounts, devices, console ─▶ masks, read-only paths ─▶ pivot
+//!   "/" made slave ─▶ root attached ─▶ mounts, devices, console ─▶ masks, read-only paths ─▶ pivot
 //! ```
 //!
 //! Every target is found beneath the root's descriptor and mounted on by descriptor; system filesystems refuse a link
@@ -13,12 +13,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use corten_sys::mount::{
-    Attributes, Change, Extent, Filesystem, Propagation, attach, clone_host_tree, clone_tree,
+    Attributes, Change, Extent, Filesystem, Propagation, attach, clone_host_tree, clone_tree, detach_at,
     detach_current_directory, set_attributes,
 };
-use corten_sys::path::{Root, kind_of};
+use corten_sys::path::{Root, kind_of, open_root};
 use rustix::fs::{FileType, OFlags};
 
+use super::Pivot;
+use super::binds::Taken;
+use super::copy_up::copy_directory;
 use super::devices::{self, Node};
 use super::error::InitFailure;
 use super::mount_plan::{MountPlan, Source};
@@ -33,14 +36,21 @@ pub(super) struct RootPlan {
     pub readonly: Vec<PathBuf>,
     pub root_readonly: bool,
     pub propagation: (Propagation, Extent),
+    /// Whether the root's own mount gets that propagation at the end.
+    pub propagation_is_asked: bool,
     pub working_directory: PathBuf,
+    pub pivot: Pivot,
     /// The cgroup that is shown inside, and whether it is the root of what is seen.
     pub cgroup_view: cgroup::View,
 }
 
 /// A root that is attached but not yet entered.
 #[derive(Debug)]
-pub(super) struct AttachedRoot(OwnedFd);
+pub(super) struct AttachedRoot {
+    root: OwnedFd,
+    /// The root before.
+    old: OwnedFd,
+}
 
 /// Where the root comes from, as the child finds it.
 #[derive(Debug)]
@@ -52,38 +62,62 @@ pub(super) enum RootSource {
 }
 
 impl AttachedRoot {
-    /// Cuts the namespace off from its origin and puts the container's root over `/`.
+    /// Cuts the namespace off from its origin and attaches the container's root.
+    ///
+    /// A directory's mount covers the directory itself, where hooks look for it by its path; what has no path covers
+    /// `/`. So does every root whose tree stays shared with the host: there, only the mount at `/` is cut off, so that
+    /// the container's root and what is mounted inside does not arrive on the host.
     pub(super) fn attach(source: RootSource, plan: &RootPlan) -> Result<Self, InitFailure> {
         let old = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())
             .map_err(|e| InitFailure::system("open the old root", &e.into()))?;
-        let (propagation, extent) = plan.propagation;
-        let change = Change { propagation: Some(propagation), ..Change::default() };
-        set_attributes(&old, &change, extent).map_err(|e| InitFailure::system("set root propagation", &e))?;
-        if matches!(propagation, Propagation::Shared) {
-            // A root cannot be exchanged below a shared one; the container's own becomes shared once it is entered.
-            let change = Change { propagation: Some(Propagation::Private), ..Change::default() };
-            set_attributes(&old, &change, Extent::One)
-                .map_err(|e| InitFailure::system("set root propagation", &e))?;
-        }
-        let root = match source {
-            RootSource::Mount(fd) => fd,
-            RootSource::Path(path) => clone_host_tree(&path, Extent::Tree)
-                .map_err(|e| InitFailure::system(format_args!("open rootfs {}", path.display()), &e))?,
+        let propagate = |mount: &OwnedFd, propagation: Propagation, extent: Extent| {
+            let change = Change { propagation: Some(propagation), ..Change::default() };
+            set_attributes(mount, &change, extent)
+                .map_err(|e| InitFailure::system("set root propagation", &e))
         };
-        attach(&root, &old).map_err(|e| InitFailure::system("attach the root filesystem", &e))?;
-        Ok(Self(root))
+        let shared = plan.propagation.0 == Propagation::Shared;
+        match plan.propagation.0 {
+            Propagation::Shared => propagate(&old, Propagation::Private, Extent::One)?,
+            // What cannot be bound is the container's root, not the tree that it is taken from.
+            Propagation::Unbindable => propagate(&old, Propagation::Private, Extent::Tree)?,
+            asked => propagate(&old, asked, Extent::Tree)?,
+        }
+        let (root, place) = match source {
+            RootSource::Mount(fd) => (fd, None),
+            RootSource::Path(path) => {
+                let fail =
+                    |e: io::Error| InitFailure::system(format_args!("open rootfs {}", path.display()), &e);
+                let root = clone_host_tree(&path, Extent::Tree).map_err(fail)?;
+                if shared {
+                    propagate(&root, Propagation::Private, Extent::Tree)?;
+                }
+                let place = if shared { None } else { Some(open_root(&path).map_err(fail)?) };
+                (root, place)
+            }
+        };
+        attach(&root, place.as_ref().unwrap_or(&old))
+            .map_err(|e| InitFailure::system("attach the root filesystem", &e))?;
+        Ok(Self { root, old })
+    }
+
+    /// Makes the root the current directory, where the hooks inside the container's namespaces expect it.
+    pub(super) fn make_current(&self) -> Result<(), InitFailure> {
+        rustix::process::fchdir(&self.root).map_err(|e| InitFailure::system("chdir to rootfs", &e.into()))
     }
 
     /// The root, for everything that looks beneath it.
     pub(super) fn root(&self) -> Root<'_> {
-        Root::new(self.0.as_fd())
+        Root::new(self.root.as_fd())
     }
 
     /// Makes mounts, device nodes and the working directory.
-    pub(super) fn furnish(&self, plan: &RootPlan) -> Result<(), InitFailure> {
+    ///
+    /// `binds` are the sources that were taken out of the host's tree beforehand, by mount.
+    pub(super) fn furnish(&self, plan: &RootPlan, binds: Taken) -> Result<(), InitFailure> {
         let root = self.root();
-        for mount in &plan.mounts {
-            make_mount(root, mount, &plan.cgroup_view)?;
+        let binds = binds.into_iter().chain(std::iter::repeat_with(|| None));
+        for (mount, taken) in plan.mounts.iter().zip(binds) {
+            make_mount(root, mount, taken, &plan.cgroup_view)?;
         }
         let own_dev = |mount: &&MountPlan| mount.destination == Path::new("/dev");
         match plan.mounts.iter().find(own_dev) {
@@ -135,7 +169,7 @@ impl AttachedRoot {
         }
         if plan.root_readonly {
             let change = Change { set: Attributes::RDONLY, ..Change::default() };
-            set_attributes(&self.0, &change, Extent::One)
+            set_attributes(&self.root, &change, Extent::One)
                 .map_err(|e| InitFailure::system("can't make the root read-only", &e))?;
         }
         Ok(())
@@ -143,8 +177,11 @@ impl AttachedRoot {
 
     /// Makes the container's root the process's root and lets go of the host's tree.
     pub(super) fn enter(self, plan: &RootPlan) -> Result<(), InitFailure> {
+        if plan.pivot == Pivot::Move {
+            return self.move_in();
+        }
         let pivot = || -> io::Result<()> {
-            rustix::process::fchdir(&self.0)?;
+            rustix::process::fchdir(&self.root)?;
             rustix::process::pivot_root(".", ".")?;
             if matches!(plan.propagation.0, Propagation::Shared) {
                 // The unmount below must not travel to the host.
@@ -154,15 +191,47 @@ impl AttachedRoot {
             }
             detach_current_directory()?;
             rustix::process::chdir("/")?;
-            if matches!(plan.propagation.0, Propagation::Shared) {
-                let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
-                let change = Change { propagation: Some(Propagation::Shared), ..Change::default() };
-                set_attributes(root, &change, Extent::One)?;
+            if plan.propagation_is_asked {
+                let (propagation, extent) = plan.propagation;
+                let change = Change { propagation: Some(propagation), ..Change::default() };
+                set_attributes(&self.root, &change, extent)?;
             }
             Ok(())
         };
         pivot().map_err(|e| InitFailure::system("pivot_root", &e))
     }
+
+    /// Enters by `chroot`. The old tree stays mounted out of sight; of it, what a new procfs or sysfs of the container
+    /// would be judged by is taken away, so that no unmasked one can be mounted.
+    fn move_in(self) -> Result<(), InitFailure> {
+        let enter = || -> io::Result<()> {
+            rustix::process::fchdir(&self.old)?;
+            for path in ["proc", "sys"] {
+                hide_mounts(Path::new(path))?;
+            }
+            rustix::process::fchdir(&self.root)?;
+            rustix::process::chroot(".")?;
+            rustix::process::chdir("/")?;
+            Ok(())
+        };
+        enter().map_err(|e| InitFailure::system("enter the root without pivot_root", &e))
+    }
+}
+
+/// Takes every mount at `path`, relative to the current directory, out of the tree; one that cannot be is covered.
+fn hide_mounts(path: &Path) -> io::Result<()> {
+    // Mounts on top of each other are as few as a host's administrator has made.
+    for _ in 0..64 {
+        match detach_at(path) {
+            Ok(()) => {}
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
+            // No mount (any more), or one that a user namespace has locked.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => break,
+            Err(e) => return Err(e),
+        }
+    }
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+    attach(empty_directory()?, place)
 }
 
 /// Whether a mount becomes read-only only after others were made inside it.
@@ -172,7 +241,12 @@ fn late_readonly(mount: &MountPlan) -> bool {
         && mount.is_new("tmpfs")
 }
 
-fn make_mount(root: Root<'_>, plan: &MountPlan, view: &cgroup::View) -> Result<(), InitFailure> {
+fn make_mount(
+    root: Root<'_>,
+    plan: &MountPlan,
+    taken: Option<OwnedFd>,
+    view: &cgroup::View,
+) -> Result<(), InitFailure> {
     let to = plan.destination.display();
     match &plan.source {
         Source::Bind { path, extent } => {
@@ -180,7 +254,10 @@ fn make_mount(root: Root<'_>, plan: &MountPlan, view: &cgroup::View) -> Result<(
             let fail = |e: io::Error| {
                 InitFailure::system(format_args!("error mounting \"{from}\" to rootfs at \"{to}\""), &e)
             };
-            let mount = clone_host_tree(path, *extent).map_err(fail)?;
+            let mount = match taken {
+                Some(mount) => mount,
+                None => clone_host_tree(path, *extent).map_err(fail)?,
+            };
             let target = if kind_of(&mount).map_err(fail)? == FileType::Directory {
                 root.make_directories(&plan.destination, 0o755)
             } else {
@@ -201,19 +278,26 @@ fn make_mount(root: Root<'_>, plan: &MountPlan, view: &cgroup::View) -> Result<(
             };
             let covered =
                 kind == "tmpfs" && root.open(&plan.destination, OFlags::PATH | OFlags::DIRECTORY).is_ok();
-            let target = if matches!(kind.as_str(), "proc" | "sysfs") || plan.destination == Path::new("/dev")
-            {
+            let target = if plan.is_system() || plan.destination == Path::new("/dev") {
                 directory_without_links(root, &plan.destination)
             } else {
                 root.make_directories(&plan.destination, 0o755)
             };
-            let target = target.map_err(fail)?;
+            let target = target.map_err(|e| match e.raw_os_error() {
+                Some(libc::ELOOP | libc::ENOTDIR) if plan.is_system() => InitFailure::invalid(format!(
+                    "error mounting \"{device}\" to rootfs at \"{to}\": filesystem \"{kind}\" must be mounted on ordinary directory"
+                )),
+                _ => fail(e),
+            })?;
             let like = covered.then_some(target.as_fd());
             let mount = new_filesystem(plan, kind, device, options, like).map_err(fail)?;
             if kind == "tmpfs" && plan.destination == Path::new("/dev") {
                 devices::populate(mount.as_fd())?;
                 devices::make_directory(mount.as_fd(), "pts").map_err(fail)?;
                 devices::make_directory(mount.as_fd(), "shm").map_err(fail)?;
+            }
+            if plan.copy_up {
+                copy_directory(target.as_fd(), mount.as_fd()).map_err(fail)?;
             }
             // A new mount was made with its attributes, and has none that could be taken away.
             let changes =

@@ -10,9 +10,12 @@
 
 use std::collections::BTreeMap;
 
-use corten_sys::seccomp::{FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV, Instruction};
+use corten_sys::seccomp::{
+    FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_TSYNC_ESRCH, FLAG_WAIT_KILLABLE_RECV,
+    Instruction,
+};
 
-use super::{Arch, Program, SeccompError, X32_BIT};
+use super::{Agent, Arch, Program, SeccompError, X32_BIT};
 use crate::spec::{Action, ArgumentRule, LinuxSeccomp, Operator, SyscallRule};
 
 const MAX_INSTRUCTIONS: usize = 4096;
@@ -21,6 +24,7 @@ pub(super) const RET_KILL_PROCESS: u32 = 0x8000_0000;
 pub(super) const RET_KILL_THREAD: u32 = 0;
 pub(super) const RET_TRAP: u32 = 0x0003_0000;
 pub(super) const RET_ERRNO: u32 = 0x0005_0000;
+pub(super) const RET_USER_NOTIFY: u32 = 0x7fc0_0000;
 pub(super) const RET_TRACE: u32 = 0x7ff0_0000;
 pub(super) const RET_LOG: u32 = 0x7ffc_0000;
 pub(super) const RET_ALLOW: u32 = 0x7fff_0000;
@@ -89,7 +93,43 @@ pub fn compile(rules: &LinuxSeccomp) -> Result<Program, SeccompError> {
     if instructions.len() > MAX_INSTRUCTIONS {
         return Err(SeccompError::Length(instructions.len()));
     }
-    Ok(Program { instructions, flags: flags(&rules.flags)? })
+    let (agent, flags) = (agent(rules)?, flags(&rules.flags)?);
+    let flags = match &agent {
+        // The kernel reports a thread that cannot follow by an error number where it returns a descriptor.
+        Some(_) if flags & FLAG_TSYNC != 0 => flags | FLAG_NEW_LISTENER | FLAG_TSYNC_ESRCH,
+        Some(_) => flags | FLAG_NEW_LISTENER,
+        None => flags,
+    };
+    Ok(Program { instructions, flags, agent })
+}
+
+/// System calls that the runtime itself makes between loading the filter and handing over its descriptor: nobody could
+/// answer for them.
+const NEEDED_FOR_AGENT: [&str; 4] = ["write", "sendmsg", "recvmsg", "read"];
+
+/// Who is asked, when any rule says so.
+fn agent(rules: &LinuxSeccomp) -> Result<Option<Agent>, SeccompError> {
+    let refuse = |text: &str| Err(SeccompError::Agent(text.into()));
+    if rules.default_action == Action::Notify {
+        return refuse("SCMP_ACT_NOTIFY cannot be used as default action");
+    }
+    let mut asked = rules.syscalls.iter().filter(|rule| rule.action == Action::Notify).peekable();
+    if asked.peek().is_none() {
+        return match rules.listener_path.as_str() {
+            "" if !rules.listener_metadata.is_empty() => {
+                refuse("listenerMetadata is set without listenerPath")
+            }
+            _ => Ok(None),
+        };
+    }
+    let mut names = asked.flat_map(|rule| &rule.names);
+    if let Some(name) = names.find(|name| NEEDED_FOR_AGENT.contains(&name.as_str())) {
+        return refuse(&format!("SCMP_ACT_NOTIFY cannot be used for the {name} syscall"));
+    }
+    if !rules.listener_path.starts_with('/') {
+        return refuse("SCMP_ACT_NOTIFY needs listenerPath, an absolute path");
+    }
+    Ok(Some(Agent { path: rules.listener_path.clone(), metadata: rules.listener_metadata.clone() }))
 }
 
 /// Sorts the rules by architecture and call.
@@ -105,7 +145,7 @@ pub(super) fn plan(rules: &LinuxSeccomp) -> Result<Vec<Table>, SeccompError> {
     if arches.contains(&Arch::X32) && !arches.contains(&Arch::X86_64) {
         arches.push(Arch::X86_64);
     }
-    let default = value(rules.default_action, rules.default_errno_ret)?;
+    let default = value(rules.default_action, rules.default_errno_ret);
     for rule in &rules.syscalls {
         check(rule)?;
     }
@@ -117,13 +157,13 @@ fn check(rule: &SyscallRule) -> Result<(), SeccompError> {
     if let Some(argument) = rule.args.iter().find(|argument| argument.index > 5) {
         return Err(SeccompError::Argument { call: call(), index: argument.index });
     }
-    value(rule.action, rule.errno_ret).map(drop)
+    Ok(())
 }
 
 fn plan_arch(rules: &LinuxSeccomp, arch: Arch, default: u32) -> Result<Table, SeccompError> {
     let mut calls: BTreeMap<u32, Verdict> = BTreeMap::new();
     for rule in &rules.syscalls {
-        let value = value(rule.action, rule.errno_ret)?;
+        let value = value(rule.action, rule.errno_ret);
         for number in rule.names.iter().filter_map(|name| arch.number(name)) {
             let verdict = calls.entry(number).or_insert_with(|| Verdict::Depends(Vec::new(), default));
             let Verdict::Depends(alternatives, _) = verdict else { continue };
@@ -147,9 +187,9 @@ fn conditions(args: &[ArgumentRule]) -> Vec<Vec<ArgumentRule>> {
     if repeated { args.iter().map(|&one| vec![one]).collect() } else { vec![args.to_vec()] }
 }
 
-fn value(action: Action, errno: Option<u32>) -> Result<u32, SeccompError> {
+fn value(action: Action, errno: Option<u32>) -> u32 {
     let data = errno.unwrap_or(libc::EPERM as u32) & 0xffff;
-    Ok(match action {
+    match action {
         Action::KillThread => RET_KILL_THREAD,
         Action::KillProcess => RET_KILL_PROCESS,
         Action::Trap => RET_TRAP,
@@ -157,8 +197,8 @@ fn value(action: Action, errno: Option<u32>) -> Result<u32, SeccompError> {
         Action::Trace => RET_TRACE | data,
         Action::Log => RET_LOG,
         Action::Allow => RET_ALLOW,
-        Action::Notify => return Err(SeccompError::Notify),
-    })
+        Action::Notify => RET_USER_NOTIFY,
+    }
 }
 
 fn flags(names: &[String]) -> Result<u32, SeccompError> {

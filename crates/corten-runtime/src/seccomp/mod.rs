@@ -41,9 +41,9 @@ pub enum SeccompError {
         /// The argument's index.
         index: u32,
     },
-    /// An agent would have to be asked.
-    #[error("seccomp: SCMP_ACT_NOTIFY is not supported")]
-    Notify,
+    /// Nobody could be asked.
+    #[error("seccomp: {0}")]
+    Agent(String),
     /// The kernel takes no program of this length.
     #[error("seccomp: the filter has {0} instructions, the kernel takes 4096")]
     Length(usize),
@@ -54,10 +54,7 @@ pub enum SeccompError {
 
 impl Kind for SeccompError {
     fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Notify => ErrorKind::NotImplemented,
-            _ => ErrorKind::InvalidArgument,
-        }
+        ErrorKind::InvalidArgument
     }
 }
 
@@ -68,4 +65,15 @@ pub struct Program {
     pub instructions: Vec<corten_sys::seccomp::Instruction>,
     /// `SECCOMP_FILTER_FLAG_*` bits.
     pub flags: u32,
+    /// Who is asked about calls that the program neither allows nor refuses.
+    pub agent: Option<Agent>,
+}
+
+/// A process outside that is asked about system calls.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Agent {
+    /// The socket where it takes the descriptor.
+    pub path: String,
+    /// Text that it is given.
+    pub metadata: String,
 }

@@ -279,7 +279,8 @@ fn links() {
         std::fs::create_dir(&canary).unwrap();
         std::os::unix::fs::symlink(&canary, bundle.rootfs().join(name)).unwrap();
         let error = failed_create(&bundle).to_string();
-        assert!(error.contains("too many levels of symbolic links"), "{name}: {error}");
+        let refusals = ["too many levels of symbolic links", "must be mounted on ordinary directory"];
+        assert!(refusals.iter().any(|refusal| error.contains(refusal)), "{name}: {error}");
         assert_eq!(std::fs::read_dir(&canary).unwrap().count(), 0, "{name}");
     }
 }
@@ -529,7 +530,7 @@ fn run_hooks() {
     assert!(text.starts_with("prestart\n{") && text.contains(&bundle.id), "{text}");
 
     bundle.spec.hooks = Some(Hooks { create_runtime: vec![hook("exit 7".into())], ..Hooks::default() });
-    assert!(failed_create(&bundle).to_string().contains("error running hook \"/bin/sh\": exit status 7"));
+    assert!(failed_create(&bundle).to_string().contains("error running hook #0 \"/bin/sh\": exit status 7"));
 }
 
 fn parameters() {

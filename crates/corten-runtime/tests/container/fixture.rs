@@ -10,7 +10,7 @@ use corten_runtime::spec::{
     Capabilities, Linux, LinuxResources, Mount, Namespace, NamespaceKind, Process, Root, Spec,
 };
 use corten_runtime::{
-    CreateError, CreateRequest, Created, ExecError, ExecRequest, Execed, Rootfs, Stdio, create, exec,
+    CreateError, CreateRequest, Created, ExecError, ExecRequest, Execed, Pivot, Rootfs, Stdio, create, exec,
 };
 use corten_sys::process::{Exit, Wait, send_signal, wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -89,6 +89,7 @@ impl Bundle {
             preserve_fds: 0,
             parent_death_signal: Some(libc::SIGKILL),
             new_keyring: true,
+            pivot: Pivot::Root,
         })
     }
 
@@ -126,7 +127,9 @@ impl Bundle {
             process,
             spec: &self.spec,
             stdio,
+            bundle: &self.directory,
             cgroup,
+            follow_init: true,
             preserve_fds: 0,
             parent_death_signal: Some(libc::SIGKILL),
             new_keyring: true,

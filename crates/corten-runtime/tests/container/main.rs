@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if args.get(1).is_some_and(|word| word == "runtime") {
-        return corten_runtime::cli::main(std::env::args_os().skip(2).collect());
+        return corten_runtime::cli::main("corten runtime", std::env::args_os().skip(2).collect());
     }
     if args.iter().any(|arg| arg == "--list") {
         for (name, _) in cases::ALL.iter().chain(command_line::ALL) {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use corten_runtime::cgroup::Cgroup;
 use corten_runtime::spec::{self, NamespaceKind, Spec};
-use corten_runtime::{CreateRequest, Created, ExecRequest, Execed, Rootfs, StartError, StartGate, Stdio};
+use corten_runtime::{
+    CreateRequest, Created, ExecRequest, Execed, Pivot, Rootfs, StartError, StartGate, Stdio,
+};
 
 use super::process::{Pipes, Wanted};
 use crate::log::Stream;
@@ -74,6 +76,7 @@ pub(super) fn create(
         preserve_fds: 0,
         parent_death_signal: Some(libc::SIGKILL),
         new_keyring: true,
+        pivot: Pivot::Root,
     });
     let Created { pid, pidfd, console, gate } = match result {
         Ok(created) => created,
@@ -136,7 +139,9 @@ pub(super) fn exec(
         process: &process,
         spec: &spec,
         stdio,
+        bundle: &settings.bundle,
         cgroup: cgroup.as_ref(),
+        follow_init: true,
         preserve_fds: 0,
         parent_death_signal: Some(libc::SIGKILL),
         new_keyring: true,
