@@ -7,7 +7,7 @@ use std::path::Path;
 const LAYERS: [&[&str]; 6] = [
     &["corten-types", "corten-sys", "corten-archive", "corten-api", "corten-dockerfile"],
     &["corten-runtime", "corten-store", "corten-registry", "corten-net"],
-    &["corten-shim", "corten-build", "corten-worker"],
+    &["corten-shim", "corten-build", "corten-worker", "corten-registry-server"],
     &["corten-engine", "corten-client"],
     &["corten-server", "corten-cli"],
     &["corten"],

@@ -69,9 +69,12 @@ impl Records {
         self.batch_with(Durability::Full, changes).await
     }
 
-    /// Makes all `changes` or none, as durable as asked. With [`Durability::None`] in a durable file they survive the
+    /// Makes all `changes` or none, as durable as asked; room is made on a full disk where all remove. With [`Durability::None`] in a durable file they survive the
     /// process at once and the machine after the next durable change.
     pub async fn batch_with(&self, durability: Durability, changes: Vec<Change>) -> Result<()> {
+        if changes.iter().all(|change| matches!(change, Change::Delete { .. })) {
+            self.database.make_room();
+        }
         self.database
             .write(durability, move |tx| changes.iter().try_for_each(|change| apply(tx, change)))
             .await

@@ -134,6 +134,12 @@ impl Store {
         &self.snapshots
     }
 
+    /// How many blobs there are, and how many bytes they have together.
+    pub fn usage_of_content(&self) -> (u64, u64) {
+        let state = self.shared.state.read();
+        (state.blobs.len() as u64, state.blobs.values().sum())
+    }
+
     /// Begins to take something in. An intake that is kept without a commit is a lease on what it holds.
     pub fn intake(&self) -> Intake {
         Intake::new(self.shared.clone())

@@ -1,4 +1,4 @@
-//! The one program: the daemon, its confined worker, the OCI runtime or the command line, by its name and first argument.
+//! The one program: the daemon, its confined worker, the OCI runtime, the registry or the command line, by its name and first arguments.
 //!
 //! Installed as `dockerd` it is Docker's daemon, as `docker` Docker's command line, as
 //! `runc` the OCI runtime of that name's command line. Nothing of the daemon is touched on the way to a command:
@@ -21,6 +21,9 @@ fn main() -> ExitCode {
         (Some("docker"), _) => corten_cli::main(name, args),
         (Some("runc"), _) => corten_runtime::cli::main("runc", args),
         (_, Some("runtime")) => corten_runtime::cli::main("corten runtime", args[1..].to_vec()),
+        (_, Some("registry")) if args.get(1).is_some_and(|word| word == "serve") => {
+            corten_registry_server::main(args[2..].to_vec())
+        }
         (_, Some("daemon")) => corten_server::daemon::main(Persona::Corten, args[1..].to_vec()),
         _ => corten_cli::main(name, args),
     }

@@ -46,6 +46,7 @@ pub static ROOT: &[Entry] = &[
     branch("context", "Manage contexts", CONTEXT),
     branch("image", "Manage images", IMAGE),
     branch("network", "Manage networks", NETWORK),
+    branch("registry", "Run a registry", REGISTRY),
     branch("system", "Manage the engine", SYSTEM),
     branch("volume", "Manage volumes", VOLUME),
     leaf("attach", &attach::ATTACH),
@@ -158,6 +159,9 @@ static NETWORK: &[Entry] = &[
     leaf("prune", &network::prune::PRUNE),
     also("rm", &["remove"], &network::rm::RM),
 ];
+
+static REGISTRY: &[Entry] =
+    &[Entry { name: "serve", also: &[], group: Group::Plain, node: Node::Elsewhere("Serve a registry") }];
 
 static SYSTEM: &[Entry] = &[
     leaf("df", &system::df::DF),

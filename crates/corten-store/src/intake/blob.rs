@@ -70,6 +70,11 @@ impl<I: Deref<Target = Intake>> BlobWriter<I> {
         Ok(writer)
     }
 
+    /// The intake that the blob comes in through.
+    pub fn intake(&self) -> &I {
+        &self.intake
+    }
+
     /// Reads what was written so far, from its beginning; writing goes on at the end.
     pub fn reread(&self) -> std::io::Result<impl Read> {
         File::open(&self.path)
