@@ -47,6 +47,16 @@ pub struct EngineConfig {
     pub network: crate::network::NetworkConfig,
     /// Start containers without new privileges unless they say otherwise.
     pub no_new_privileges: bool,
+    /// Where [`Self::seccomp`] comes from: `builtin`, `unconfined` or a path.
+    pub seccomp_source: String,
+    /// System call filter of containers that name none.
+    pub seccomp: crate::container::oci_spec::Seccomp,
+    /// Bytes of `/dev/shm` of containers that do not say.
+    pub shm_size: i64,
+    /// IPC namespace of containers that do not say: `private` or `shareable`.
+    pub ipc_mode: String,
+    /// Cgroup namespace of containers that do not say; `None` leaves it to the cgroup version.
+    pub cgroupns_mode: Option<String>,
     /// What can change while the daemon runs, as it is at the start; see [`crate::system::System::live`].
     pub live: Live,
 }
@@ -127,6 +137,11 @@ impl EngineConfig {
             default_address_pools: Vec::new(),
             network: crate::network::NetworkConfig::default(),
             no_new_privileges: false,
+            seccomp_source: "builtin".into(),
+            seccomp: crate::container::oci_spec::Seccomp::Default,
+            shm_size: 64 << 20,
+            ipc_mode: "private".into(),
+            cgroupns_mode: None,
             live: Live::default(),
         }
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::case::{cases, shell, with};
 
 cases![
+    Both the_start_of_an_exec_decides_about_frames,
     Both output_comes_in_frames_over_an_upgrade,
     Both the_old_form_without_upgrade_answers_200,
     Both input_is_read_and_its_end_is_seen,
@@ -153,4 +154,17 @@ fn only_a_running_container_takes_one(e: &mut Engine) -> Result<()> {
 
 fn an_unknown_one_is_not_found(e: &mut Engine) -> Result<()> {
     e.get("/exec/none-such/json")?.refuses(404, "No such exec instance: none-such")
+}
+
+fn the_start_of_an_exec_decides_about_frames(e: &mut Engine) -> Result<()> {
+    let id = e.run("", shell("sleep 600"))?;
+    let body = json!({ "Cmd": ["echo", "x"], "Tty": true, "AttachStdout": true, "AttachStderr": true });
+    for (tty, expected) in [(false, &b"\x01\0\0\0\0\0\0\x03x\r\n"[..]), (true, b"x\r\n")] {
+        let exec = e.post_json(&format!("/containers/{id}/exec"), body.clone())?.expect(201)?.json()?;
+        let path = format!("/exec/{}/start", exec["Id"].as_str().unwrap_or_default());
+        let start = json!({ "Detach": false, "Tty": tty });
+        let out = http::hijack(&e.socket(), &path, Body::Json(start), true)?.read_to_end()?;
+        ensure!(out == expected, "{tty}: {:?}", String::from_utf8_lossy(&out));
+    }
+    e.remove(&id)
 }

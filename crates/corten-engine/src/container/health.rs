@@ -210,6 +210,7 @@ impl Probe {
             tty: false,
             size: None,
             attach: Some(Streams { stdin: false, stdout: true, stderr: true, detach_keys: Vec::new() }),
+            raw: None,
         };
         self.emit(&format!("exec_create: {}", self.program.join(" ")), &exec_id, None);
         self.emit(&format!("exec_start: {}", self.program.join(" ")), &exec_id, None);

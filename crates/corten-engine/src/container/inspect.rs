@@ -52,11 +52,15 @@ fn inspect(shared: &Shared, container: &Container) -> Inspect {
             list.push(Ulimit { name: name.clone(), hard: *hard, soft: *soft });
         }
     }
-    let folder = shared.paths.container(&record.id);
     let started = view.live.last.started_at.is_some();
+    // Who shares another's stack has its files too.
+    let owner = match record.host.network_mode.strip_prefix("container:") {
+        Some(other) => shared.find(other).ok().map(|other| other.id().to_owned()),
+        None => Some(record.id.clone()),
+    };
+    let folder = owner.filter(|_| started).map(|owner| shared.paths.container(&owner));
     let file = |name: &str| {
-        let own = started && !record.host.network_mode.starts_with("container:");
-        if own { folder.join(name).to_string_lossy().into_owned() } else { String::new() }
+        folder.as_ref().map(|folder| folder.join(name).to_string_lossy().into_owned()).unwrap_or_default()
     };
     let log = started && record.host.log_config.r#type == "json-file";
     Inspect {

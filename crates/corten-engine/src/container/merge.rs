@@ -8,9 +8,6 @@ use super::host::HostFacts;
 use super::validate::{Invalid, invalid};
 use crate::config::EngineConfig;
 
-/// `/dev/shm` of containers that do not say: 64 MiB.
-const SHM_SIZE: i64 = 64 << 20;
-
 /// Fills what the request leaves open from the image.
 pub fn with_image(config: &mut Config, image: &Config) {
     if config.user.is_empty() {
@@ -109,13 +106,14 @@ pub fn with_defaults(host: &mut HostConfig, facts: &HostFacts, engine: &EngineCo
         limits.oom_kill_disable = Some(false);
     }
     if host.shm_size == 0 {
-        host.shm_size = SHM_SIZE;
+        host.shm_size = engine.shm_size;
     }
     if host.ipc_mode.is_empty() {
-        host.ipc_mode = "private".into();
+        host.ipc_mode.clone_from(&engine.ipc_mode);
     }
     if host.cgroupns_mode.is_empty() {
-        host.cgroupns_mode = if facts.cgroup_v2 { "private" } else { "host" }.into();
+        let of_version = if facts.cgroup_v2 { "private" } else { "host" };
+        host.cgroupns_mode = engine.cgroupns_mode.clone().unwrap_or_else(|| of_version.to_owned());
     }
     if host.runtime.is_empty() {
         host.runtime = "runc".into();

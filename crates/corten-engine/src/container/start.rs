@@ -23,7 +23,7 @@ use corten_types::ErrorKind;
 use rustix::fs::OFlags;
 
 use super::mounts::MountKind;
-use super::oci_spec::{self, Input, Ns, SecurityOptions, SpecMount, SpecSource};
+use super::oci_spec::{self, Input, Ns, Seccomp, SecurityOptions, SpecMount, SpecSource};
 use super::owner::Owner;
 use super::record::{NetworkView, Record};
 use super::source::{self, Sources};
@@ -382,7 +382,10 @@ pub(super) fn make_spec(
         mounts.push(bind("/dev/shm", &path, true));
     }
     let security = host.security_opt.as_deref().unwrap_or_default();
-    let security = SecurityOptions::parse(security, shared.config.no_new_privileges)?;
+    let mut security = SecurityOptions::parse(security, shared.config.no_new_privileges)?;
+    if security.seccomp == Seccomp::Default && !host.privileged {
+        security.seccomp.clone_from(&shared.config.seccomp);
+    }
     let missing = |error: io::Error| ContainerError::Start {
         message: format!("error gathering device information while adding custom device: {error}"),
         exit_code: 128,

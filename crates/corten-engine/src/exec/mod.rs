@@ -29,7 +29,7 @@ use tokio::sync::watch;
 
 pub use error::ExecError;
 pub use record::Remembered;
-pub use start::as_size;
+pub use start::{Client, as_size};
 
 use crate::attach::keys;
 use crate::config::Paths;

@@ -13,6 +13,15 @@ use tokio::sync::oneshot;
 /// How long a resize waits for the process to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Who started an exec and stays for its streams.
+#[derive(Debug)]
+pub struct Client {
+    /// Its connection.
+    pub socket: OwnedFd,
+    /// It takes the output as it is. Docker leaves that to the request that starts the exec, whatever the exec is.
+    pub raw: bool,
+}
+
 impl Execs {
     /// Whether an exec exists and its container runs: what is refused before a connection is taken over.
     pub fn admit(&self, id: &str) -> Result<(), ExecError> {
@@ -24,7 +33,7 @@ impl Execs {
     pub async fn start(
         self: &Arc<Self>,
         id: &str,
-        client: Option<OwnedFd>,
+        client: Option<Client>,
         size: Option<Size>,
     ) -> Result<(), ExecError> {
         let (exec, container) = self.active(id)?;
@@ -77,7 +86,7 @@ impl Execs {
         &self,
         exec: &Exec,
         container: &Container,
-        client: Option<OwnedFd>,
+        client: Option<Client>,
         size: Option<Size>,
     ) -> Result<(Shim, i32), ExecError> {
         let options = &exec.options;
@@ -105,8 +114,9 @@ impl Execs {
             tty: options.tty,
             size: size.or(made_with),
             attach: client.is_some().then_some(streams),
+            raw: client.as_ref().map(|client| client.raw),
         };
-        let process = shim.exec(request, client).await.map_err(start_error)?;
+        let process = shim.exec(request, client.map(|client| client.socket)).await.map_err(start_error)?;
         Ok((shim, process.pid))
     }
 

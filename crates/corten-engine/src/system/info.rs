@@ -141,7 +141,7 @@ impl Engine {
             containerd_commit: Commit::default(),
             runc_commit: Commit { id: COMMIT.into(), expected: None },
             init_commit: Commit { id: COMMIT.into(), expected: None },
-            security_options: vec!["name=seccomp,profile=builtin".into()],
+            security_options: vec![format!("name=seccomp,profile={}", self.config.seccomp_source)],
             firewall_backend: Some(FirewallBackend { driver: "nftables".into(), info: None }),
             cdi_spec_dirs: Vec::new(),
             // Clients expect the member; empty says that there is no containerd.

@@ -13,6 +13,8 @@ use tracing::level_filters::LevelFilter;
 use super::options::{Effect, OPTIONS};
 use super::values::{ConfigError, Value, Values};
 
+mod defaults;
+
 /// Under which name the daemon was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persona {
@@ -237,16 +239,8 @@ fn engine(
         (None, Some(suffix)) => format!("/corten-{suffix}"),
         (None, None) => "/corten".to_owned(),
     };
-    if let Some(driver) = read.text("log-driver") {
-        config.log_driver = driver.to_owned();
-    }
-    if let Some(Value::Map(options)) = read.0.get("log-opts") {
-        config.log_options = options.clone();
-    }
-    config.default_ulimits = ulimits(read.0.get("default-ulimits"))?;
     config.default_address_pools = pools(read.0.get("default-address-pools"))?;
-    config.init = read.bool("init").unwrap_or(false);
-    config.no_new_privileges = read.bool("no-new-privileges").unwrap_or(false);
+    defaults::read(read, &mut config)?;
     config.dns = addresses(read, "dns")?;
     config.host_gateway_ips = addresses(read, "host-gateway-ips")?;
     config.dns_search = read.list("dns-search");
@@ -406,41 +400,6 @@ fn addresses(read: &Reader<'_>, name: &str) -> Result<Vec<String>, ConfigError> 
     Ok(list)
 }
 
-fn ulimits(value: Option<&Value>) -> Result<BTreeMap<String, (i64, i64)>, ConfigError> {
-    const NAME: &str = "default-ulimits";
-    let mut limits = BTreeMap::new();
-    match value {
-        Some(Value::List(list)) => {
-            for text in list {
-                let wrong = || bad(NAME, text, "it is not of the form name=soft[:hard]");
-                let (name, numbers) = text.split_once('=').ok_or_else(wrong)?;
-                let (soft, hard) = numbers.split_once(':').unwrap_or((numbers, numbers));
-                let number = |text: &str| text.parse::<i64>().map_err(|_| wrong());
-                limits.insert(name.to_owned(), (number(soft)?, number(hard)?));
-            }
-        }
-        Some(Value::Json(Json::Object(map))) => {
-            for (name, limit) in map {
-                let number = |key: &str| {
-                    limit.as_object()?.iter().find(|(k, _)| k.eq_ignore_ascii_case(key))?.1.as_i64()
-                };
-                let (Some(soft), Some(hard)) = (number("soft"), number("hard")) else {
-                    return Err(bad(NAME, format!("{name}: {limit}"), "it has no numbers Soft and Hard"));
-                };
-                limits.insert(name.clone(), (soft, hard));
-            }
-        }
-        Some(other) => return Err(bad(NAME, other, "it is not an object of limits")),
-        None => {}
-    }
-    for (name, (soft, hard)) in &limits {
-        if *hard != -1 && (*soft == -1 || soft > hard) {
-            return Err(bad(NAME, format!("{name}={soft}:{hard}"), "the soft limit is above the hard one"));
-        }
-    }
-    Ok(limits)
-}
-
 fn pools(value: Option<&Value>) -> Result<Vec<(String, u8)>, ConfigError> {
     const NAME: &str = "default-address-pools";
     let parse = |base: &str, size: u64| {
@@ -585,7 +544,7 @@ mod tests {
         Settings::from_values(&values, persona, "/shim".into()).map_err(|e| e.to_string())
     }
 
-    fn from_file(text: &str) -> Result<Settings, String> {
+    pub(super) fn from_file(text: &str) -> Result<Settings, String> {
         Settings::from_values(&parse_file("f", text).unwrap(), Persona::Corten, "/shim".into())
             .map_err(|e| e.to_string())
     }

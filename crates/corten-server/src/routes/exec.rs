@@ -1,7 +1,7 @@
 //! Processes executed in running containers.
 
 use corten_api::exec::{ExecOptions, ExecStartOptions};
-use corten_engine::exec::{ExecError, as_size};
+use corten_engine::exec::{Client, ExecError, as_size};
 use corten_engine::shim::Size;
 use http::StatusCode;
 use tokio::io::AsyncWriteExt as _;
@@ -46,7 +46,7 @@ async fn start(mut req: Request) -> Result<Response, ApiError> {
         let Ok(socket) = connection.into_socket().await else { return };
         // Kept for the one thing that is said if the process cannot be made.
         let Ok(spare) = socket.try_clone() else { return };
-        if let Err(error) = execs.start(&id, Some(socket), size).await {
+        if let Err(error) = execs.start(&id, Some(Client { socket, raw: options.tty }), size).await {
             tracing::debug!(exec = id, %error, "exec failed");
             complain(spare, &error, options.tty).await;
         }

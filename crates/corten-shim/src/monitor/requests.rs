@@ -137,7 +137,7 @@ impl Monitor {
         let pid = launched.pid;
         let key = self.add_process(Target::Exec(exec.exec_id), launched)?;
         if let (Some(client), Some(streams)) = (client, exec.attach) {
-            self.add_client(key, client, streams, framing(exec.tty), None)?;
+            self.add_client(key, client, streams, framing(exec.raw.unwrap_or(exec.tty)), None)?;
         }
         Ok((Reply::Created { pid }, Some(pidfd)))
     }

@@ -156,6 +156,9 @@ pub struct Exec {
     pub size: Option<Size>,
     /// Which streams the client's socket carries; without one they are `/dev/null` (input) and drained (output).
     pub attach: Option<Streams>,
+    /// Whether the client's output is without frames; `None`: if it has a terminal.
+    #[serde(default)]
+    pub raw: Option<bool>,
 }
 
 /// Which streams of a process a client's socket carries, and how.

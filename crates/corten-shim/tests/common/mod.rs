@@ -285,6 +285,7 @@ impl Daemon {
             tty,
             size: None,
             attach: Some(streams),
+            raw: None,
         };
         self.ask_with(Request::Exec(exec), Some(&theirs.into()))?;
         ours.set_read_timeout(Some(DEADLINE)).unwrap();
