@@ -18,6 +18,8 @@ use parking_lot::RwLock;
 
 use crate::config::{EngineConfig, Paths};
 use crate::events::Events;
+use crate::logs::packing::Packing;
+use crate::logs::shipping::Shipping;
 use crate::network::Networks;
 use crate::shim::{ShimBinary, ShimError};
 use crate::volume::Volumes;
@@ -48,6 +50,7 @@ mod inspect;
 mod kill;
 pub mod link;
 mod list;
+mod log;
 mod owner;
 mod pause;
 mod prune;
@@ -90,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<Events>,
     pub(crate) volumes: Arc<Volumes>,
     pub(crate) networks: Arc<Networks>,
+    pub(crate) shipping: Arc<Shipping>,
+    pub(crate) packing: Packing,
     pub(crate) facts: HostFacts,
     binary: OnceLock<ShimBinary>,
     registry: RwLock<Registry>,
@@ -118,12 +123,14 @@ pub struct Parts {
     pub volumes: Arc<Volumes>,
     /// Networks.
     pub networks: Arc<Networks>,
+    /// Ships logs elsewhere.
+    pub shipping: Arc<Shipping>,
 }
 
 impl Containers {
     /// No containers yet; [`Self::restore`] reads them.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, paths, store, events, volumes, networks } = parts;
+        let Parts { config, paths, store, events, volumes, networks, shipping } = parts;
         let shared = Shared {
             config,
             paths,
@@ -131,6 +138,8 @@ impl Containers {
             events,
             volumes,
             networks,
+            shipping,
+            packing: Packing::new(),
             facts: HostFacts::read(),
             binary: OnceLock::new(),
             registry: RwLock::default(),

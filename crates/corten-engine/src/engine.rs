@@ -10,7 +10,8 @@ use crate::events::Events;
 use crate::exec::{Execs, Remembered};
 use crate::image::Images;
 use crate::image::pull::Puller;
-use crate::logs::Logs;
+use crate::logs::shipping::Shipping;
+use crate::logs::{Logs, Watcher};
 use crate::network::Networks;
 use crate::system::System;
 use crate::volume::Volumes;
@@ -118,6 +119,7 @@ impl Engine {
         let networks =
             Networks::open(config.clone(), paths.clone(), records, runtime.clone(), events.clone()).await?;
         let networks = Arc::new(networks);
+        let watcher = Arc::new(Watcher::new());
         let containers = Arc::new(Containers::new(Parts {
             config: config.clone(),
             paths: paths.clone(),
@@ -125,6 +127,7 @@ impl Engine {
             events: events.clone(),
             volumes: volumes.clone(),
             networks: networks.clone(),
+            shipping: Arc::new(Shipping::new(watcher.clone())),
         }));
         let images = Arc::new(Images::new(store.clone(), events.clone()));
         let users = Arc::downgrade(&containers);
@@ -153,7 +156,7 @@ impl Engine {
             puller,
             builds,
             execs,
-            logs: Arc::new(Logs::new()),
+            logs: Arc::new(Logs::new(watcher)),
         }))
     }
 }

@@ -58,7 +58,7 @@ fn civil_time(text: &str) -> Option<civil::DateTime> {
 }
 
 /// Go's durations: `1h2m3.5s`, with units `ns`, `us`, `ms`, `s`, `m`, `h`.
-fn duration(text: &str) -> Option<jiff::SignedDuration> {
+pub fn duration(text: &str) -> Option<jiff::SignedDuration> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

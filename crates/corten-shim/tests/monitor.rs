@@ -6,7 +6,7 @@ use std::net::Shutdown;
 
 use common::*;
 use corten_shim::protocol::{
-    Event, ExecState, FailureClass, LogConfig, Reply, Request, ShimState, Size, Target, files,
+    Event, ExecState, FailureClass, LogConfig, Numbering, Reply, Request, ShimState, Size, Target, files,
 };
 
 #[test]
@@ -305,6 +305,7 @@ fn the_log_rotates_without_losing_a_line() {
         max_size: Some(100_000),
         max_files: 100,
         attrs: None,
+        numbering: Numbering::Shift,
     };
     daemon.run(create);
     assert_eq!(daemon.exited().code, 0);

@@ -12,6 +12,7 @@ mod exec;
 mod faults;
 mod images;
 mod links;
+mod logs;
 mod networks;
 mod streams;
 mod system;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         volumes::cases(),
         networks::cases(),
         links::cases(),
+        logs::cases(),
         build::cases(),
         bad_input::cases(),
         cli::cases(),

@@ -111,8 +111,7 @@ impl Attachment {
 
     /// What was written before, if the client asked for it and the log holds it.
     pub fn history(&self, framing: Framing) -> Option<Batches> {
-        let record = &self.container.view().record;
-        if !self.request.logs || record.host.log_config.r#type == "none" {
+        if !self.request.logs || !self.container.view().has_readable_log() {
             return None;
         }
         let request =

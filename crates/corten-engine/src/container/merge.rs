@@ -7,6 +7,7 @@ use corten_api::container::{Config, HostConfig};
 use super::host::HostFacts;
 use super::validate::{Invalid, invalid};
 use crate::config::EngineConfig;
+use crate::logs::driver::LogDriver;
 
 /// Fills what the request leaves open from the image.
 pub fn with_image(config: &mut Config, image: &Config) {
@@ -142,29 +143,7 @@ fn log_config(host: &mut HostConfig, engine: &EngineConfig) -> Result<(), Invali
             options.entry(key.clone()).or_insert_with(|| value.clone());
         }
     }
-    match log.r#type.as_str() {
-        "none" => Ok(()),
-        "json-file" => check_json_file(options),
-        other => invalid(format!("error looking up logging plugin {other}: plugin {other:?} not found")),
-    }
-}
-
-fn check_json_file(options: &BTreeMap<String, String>) -> Result<(), Invalid> {
-    for (key, value) in options {
-        match key.as_str() {
-            "mode" if matches!(value.as_str(), "" | "blocking" | "non-blocking") => {}
-            "mode" => return invalid(format!("logger: logging mode not supported: {value}")),
-            "max-size" if parse_size(value).is_none() && value != "-1" => {
-                return invalid(format!("invalid value for max-size: {value}"));
-            }
-            "max-file" if value.parse::<u32>().is_ok_and(|count| count > 0) => {}
-            "max-file" => return invalid(format!("invalid value for max-file: {value}")),
-            "max-size" | "max-buffer-size" | "compress" | "labels" | "labels-regex" | "env" | "env-regex"
-            | "tag" => {}
-            _ => return invalid(format!("unknown log opt '{key}' for json-file log driver")),
-        }
-    }
-    Ok(())
+    LogDriver::parse(&log.r#type, options).map(drop)
 }
 
 /// Bytes of `10m`, `1.5g`, `512k`, `100`, `64KiB`, by Docker's binary units.

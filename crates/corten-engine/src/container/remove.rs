@@ -102,6 +102,8 @@ impl Owner {
         self.shared.store.records().batch_with(durability, changes).await?;
         snapshots(&self.shared, &id).await;
         Sources::at(self.shared.paths.mounts(&id)).release_all();
+        self.shared.shipping.finish(&id).await;
+        self.shared.packing.finish(&id);
         let _ = std::fs::remove_dir_all(self.shared.paths.container(&id));
         let _ = std::fs::remove_dir_all(self.shared.paths.container_exec(&id));
         super::start::delete_cgroup(&super::start::cgroup_path(&self.shared, &self.view.record));

@@ -157,6 +157,7 @@ impl Owner {
                     self.start_health();
                     self.persist().await;
                     self.publish();
+                    self.keep_log();
                     return true;
                 }
                 ShimState::Exited(exit) => self.ended_meanwhile(exit).await,
@@ -194,6 +195,8 @@ impl Owner {
                 }
             }
         }
+        // What its last run wrote and nobody shipped.
+        self.keep_log();
         false
     }
 

@@ -9,7 +9,6 @@
 //! The intent is on record before the first kernel object: a daemon that is killed in the middle finds a container
 //! that is `Starting` and takes back what was made (see `restore`). Every object is named after the container's id.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,14 +27,9 @@ use super::owner::Owner;
 use super::record::{NetworkView, Record};
 use super::source::{self, Sources};
 use super::state::{Refusal, Request, Run, State, admit};
-use super::{ContainerError, Containers, Shared, user};
+use super::{ContainerError, Containers, Shared, log, user};
 use crate::network::{Netns, NetworkMode, Sandbox};
-use crate::shim::{Create, LogConfig, Shim, ShimBinary, ShimError, ShimEvents, ShimSpec, Size, StartFailure};
-
-/// Bytes after which a log is rotated, where nobody says otherwise.
-const LOG_SIZE: u64 = 20 << 20;
-/// Log files that are kept, where nobody says otherwise.
-const LOG_FILES: u32 = 5;
+use crate::shim::{Create, Shim, ShimBinary, ShimError, ShimEvents, ShimSpec, Size, StartFailure};
 
 impl Containers {
     /// Starts a container.
@@ -210,7 +204,7 @@ impl Owner {
         let create = Create {
             bundle: exec_dir,
             rootfs_fd: true,
-            log: log_config(&shared, &record),
+            log: log::monitor_config(&shared, &record),
             tty: record.config.tty,
             size: console_size(&record),
             open_stdin: record.config.open_stdin,
@@ -259,6 +253,7 @@ impl Owner {
         self.start_health();
         self.persist().await;
         self.publish();
+        self.keep_log();
         self.tell_parents();
         self.emit("start", &[]);
     }
@@ -464,45 +459,6 @@ fn network_files(record: &Record, sandbox: &Sandbox) -> Vec<SpecMount> {
 fn console_size(record: &Record) -> Option<Size> {
     let [height, width] = record.host.console_size;
     (height > 0 && width > 0).then_some(Size { width, height })
-}
-
-fn log_config(shared: &Shared, record: &Record) -> LogConfig {
-    let log = &record.host.log_config;
-    if log.r#type == "none" {
-        return LogConfig::None;
-    }
-    let option = |key: &str| log.config.as_ref().and_then(|options| options.get(key));
-    let max_size = match option("max-size").map(String::as_str) {
-        Some("-1") => None,
-        Some(text) => super::merge::parse_size(text).filter(|size| *size > 0).or(Some(LOG_SIZE)),
-        None => Some(LOG_SIZE),
-    };
-    let max_files = option("max-file").and_then(|text| text.parse().ok()).unwrap_or(LOG_FILES);
-    let attrs = log_attributes(record, option("labels"), option("env"));
-    let attrs = (!attrs.is_empty()).then(|| Box::new(attrs));
-    LogConfig::JsonFile { path: shared.paths.json_log(&record.id), max_size, max_files, attrs }
-}
-
-/// What the log options `labels` and `env` ask to be written with every line.
-fn log_attributes(
-    record: &Record,
-    labels: Option<&String>,
-    env: Option<&String>,
-) -> BTreeMap<String, String> {
-    let mut attributes = BTreeMap::new();
-    for key in labels.into_iter().flat_map(|list| list.split(',')) {
-        if let Some(value) = record.config.labels.as_ref().and_then(|labels| labels.get(key)) {
-            attributes.insert(key.to_owned(), value.clone());
-        }
-    }
-    for key in env.into_iter().flat_map(|list| list.split(',')) {
-        let mut variables =
-            record.config.env.iter().flatten().filter_map(|variable| variable.split_once('='));
-        if let Some((_, value)) = variables.find(|(name, _)| *name == key) {
-            attributes.insert(key.to_owned(), value.to_owned());
-        }
-    }
-    attributes
 }
 
 /// A failure of the runtime as Docker words it, with the exit code that is recorded.

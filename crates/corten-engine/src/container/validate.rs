@@ -11,7 +11,7 @@ use super::{caps, mounts, signal};
 #[error("{0}")]
 pub struct Invalid(pub String);
 
-pub(super) fn invalid<T>(text: impl Into<String>) -> Result<T, Invalid> {
+pub(crate) fn invalid<T>(text: impl Into<String>) -> Result<T, Invalid> {
     Err(Invalid(text.into()))
 }
 

@@ -1,34 +1,41 @@
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::Tail;
-
-/// How much is read at once.
-const BLOCK: usize = 64 << 10;
-/// The highest number of a rotated file that is looked for.
-const MOST_FILES: u32 = 10_000;
+use super::segment::{Identity, Segment, newer_than};
 
 /// The files of one log as one sequence of lines, oldest first, while the writer rotates them.
 ///
 /// ```text
 ///  log.2 ──▶ log.1 ──▶ log (current)        a file only ever moves to a higher number, or goes
+///  log.000000007.gz ──▶ log.000000008 ──▶ log        or keeps the next number of a sequence, and is compressed
 /// ```
 ///
-/// A file is known by its inode. When the current name is another inode, the file being read is complete, and its
-/// successors are found by walking the numbers up until it.
+/// When the current name is another file than the one being read, that is complete, and its
+/// successors are found by walking from the current one back to it.
 #[derive(Debug)]
 pub(super) struct Chain {
     path: PathBuf,
     /// The file being read.
-    reading: Option<File>,
+    reading: Option<Segment>,
     /// Complete files that follow it, the current one last.
-    next: VecDeque<File>,
+    next: VecDeque<Segment>,
     /// Bytes that were read; lines begin at `start`.
     buffer: Vec<u8>,
     start: usize,
+}
+
+/// A place in a log that stays the same while files are rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    /// The file.
+    pub(super) file: Identity,
+    /// Bytes before it.
+    pub(super) offset: u64,
 }
 
 impl Chain {
@@ -36,27 +43,61 @@ impl Chain {
         Self { path, reading: None, next: VecDeque::new(), buffer: Vec::new(), start: 0 }
     }
 
-    /// Opens all files and stands so that the last `tail` entries follow. No file is no entry.
-    pub(super) fn open(&mut self, tail: Tail) -> io::Result<()> {
-        // With their places: how many lines of what is there now come before.
+    /// Opens all files and stands so that the last `tail` entries follow. No file is no entry. Where all entries are wanted, files
+    /// whose last one is older than `since` are passed over: their times are the log's index.
+    pub(super) fn open(&mut self, tail: Tail, since: Option<Timestamp>) -> io::Result<()> {
         let mut files = newer_than(&self.path, None)?;
-        if let Tail::Last(count) = tail {
-            let mut wanted = count;
-            let mut first = files.len();
-            while first > 0 {
-                let (at, found) = place_of_last(&files[first - 1], wanted)?;
-                io::Seek::seek(&mut files[first - 1], io::SeekFrom::Start(at))?;
-                wanted -= found;
-                first -= 1;
-                if wanted == 0 {
-                    break;
+        match (tail, since) {
+            (Tail::Last(count), _) => {
+                // With their places: how many lines of what is there now come before.
+                let mut wanted = count;
+                let mut first = files.len();
+                while first > 0 {
+                    let (at, found) = files[first - 1].place_of_last(wanted)?;
+                    files[first - 1].seek(at)?;
+                    wanted -= found;
+                    first -= 1;
+                    if wanted == 0 {
+                        break;
+                    }
                 }
+                files.drain(..first);
             }
-            files.drain(..first);
+            (Tail::All, Some(since)) => {
+                let older = |file: &Segment| {
+                    Timestamp::try_from(file.modified).is_ok_and(|modified| modified < since)
+                };
+                let current = files.len().saturating_sub(1);
+                let first = files.iter().take(current).take_while(|file| older(file)).count();
+                files.drain(..first);
+            }
+            (Tail::All, None) => {}
         }
         self.next = files.into();
         self.reading = self.next.pop_front();
         Ok(())
+    }
+
+    /// Opens all files and stands at `position`; at the oldest line there is when that has been rotated away, or is none.
+    pub(super) fn open_at(&mut self, position: Option<Position>) -> io::Result<()> {
+        let mut files = newer_than(&self.path, None)?;
+        if let Some(position) = position {
+            let is_there = |file: &Segment| file.identity == position.file && file.reaches(position.offset);
+            if let Some(at) = files.iter().position(is_there) {
+                files[at].seek(position.offset)?;
+                files.drain(..at);
+            }
+        }
+        self.next = files.into();
+        self.reading = self.next.pop_front();
+        Ok(())
+    }
+
+    /// Where the next line begins; `None` while there is no file.
+    pub(super) fn position(&self) -> Option<Position> {
+        let file = self.reading.as_ref()?;
+        let unread = self.buffer.len() - self.start;
+        Some(Position { file: file.identity, offset: file.offset.checked_sub(unread as u64)? })
     }
 
     /// The next whole line, without its end; `None` when there is none yet.
@@ -89,16 +130,16 @@ impl Chain {
                 }
                 continue;
             };
-            if file.by_ref().take(BLOCK as u64).read_to_end(&mut self.buffer)? > 0 {
+            if file.read_block(&mut self.buffer)? > 0 {
                 return Ok(true);
             }
             if self.next.is_empty() {
                 // The order matters: first see that there are successors, then read what came before them.
-                self.next = newer_than(&self.path, Some(file))?.into();
+                self.next = newer_than(&self.path, Some(file.identity))?.into();
                 if self.next.is_empty() {
                     return Ok(false);
                 }
-                if file.by_ref().take(BLOCK as u64).read_to_end(&mut self.buffer)? > 0 {
+                if file.read_block(&mut self.buffer)? > 0 {
                     return Ok(true);
                 }
             }
@@ -109,86 +150,10 @@ impl Chain {
     }
 }
 
-/// The files that are newer than `known` (all, without one), oldest first.
-///
-/// Opened from the current one backwards: while we look, files move towards us, so one may be met twice but none missed.
-fn newer_than(path: &Path, known: Option<&File>) -> io::Result<Vec<File>> {
-    let identity = |file: &File| file.metadata().map(|m| (m.dev(), m.ino()));
-    let known = known.map(identity).transpose()?;
-    let mut found: Vec<File> = Vec::new();
-    let mut seen = Vec::new();
-    // A rotation under way leaves one number empty for a moment; two empty ones are the end.
-    let mut missing = 0;
-    for number in 0..MOST_FILES {
-        let mut name = path.as_os_str().to_owned();
-        if number > 0 {
-            name.push(format!(".{number}"));
-        }
-        let file = match File::open(&name) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                missing += 1;
-                if missing == 2 {
-                    break;
-                }
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        missing = 0;
-        let who = identity(&file)?;
-        if Some(who) == known {
-            break;
-        }
-        if !seen.contains(&who) {
-            seen.push(who);
-            found.push(file);
-        }
-    }
-    found.reverse();
-    Ok(found)
-}
-
-/// Where the last `count` lines of a file begin, and how many of them there are. A line without an end is none.
-fn place_of_last(file: &File, count: u64) -> io::Result<(u64, u64)> {
-    let mut at = file.metadata()?.len();
-    if count == 0 {
-        // From the end on: the half entry that may be there now becomes whole.
-        return Ok((last_end(file, at)?, 0));
-    }
-    let mut ends = 0;
-    let mut block = vec![0; BLOCK];
-    while at > 0 {
-        let size = usize::try_from(at).unwrap_or(BLOCK).min(BLOCK);
-        at -= size as u64;
-        file.read_exact_at(&mut block[..size], at)?;
-        for offset in (0..size).rev().filter(|o| block[*o] == b'\n') {
-            if ends == count {
-                return Ok((at + offset as u64 + 1, count));
-            }
-            ends += 1;
-        }
-    }
-    Ok((0, ends))
-}
-
-/// Where the last whole line ends.
-fn last_end(file: &File, mut at: u64) -> io::Result<u64> {
-    let mut block = vec![0; BLOCK];
-    while at > 0 {
-        let size = usize::try_from(at).unwrap_or(BLOCK).min(BLOCK);
-        at -= size as u64;
-        file.read_exact_at(&mut block[..size], at)?;
-        if let Some(offset) = block[..size].iter().rposition(|b| *b == b'\n') {
-            return Ok(at + offset as u64 + 1);
-        }
-    }
-    Ok(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::io::Write as _;
 
     struct Log(tempfile::TempDir);
@@ -213,7 +178,7 @@ mod tests {
 
         fn open(&self, tail: Tail) -> Chain {
             let mut chain = Chain::new(self.path(0));
-            chain.open(tail).unwrap();
+            chain.open(tail, None).unwrap();
             chain
         }
     }
@@ -306,6 +271,67 @@ mod tests {
         std::fs::remove_file(log.path(0)).unwrap();
         log.write("3\n");
         assert_eq!(rest(&mut chain), "2 3 ");
+    }
+
+    #[test]
+    fn a_position_is_found_again_after_rotations() {
+        let log = log();
+        log.write("1\n2\n3\n");
+        let mut chain = log.open(Tail::All);
+        chain.next_line().unwrap();
+        chain.next_line().unwrap();
+        let position = chain.position();
+        log.rotate(5);
+        log.write("4\n");
+        let again = |position| {
+            let mut chain = Chain::new(log.path(0));
+            chain.open_at(position).unwrap();
+            rest(&mut chain)
+        };
+        assert_eq!(again(position), "3 4 ");
+        assert_eq!(again(None), "1 2 3 4 ");
+        let gone = serde_json::from_str(r#"{"file":{"inode":0,"born":0},"offset":0}"#).unwrap();
+        assert_eq!(again(Some(gone)), "1 2 3 4 ");
+    }
+
+    #[test]
+    fn a_compressed_sequence_is_read_like_any_other() {
+        let log = log();
+        let place = |number: u32| log.0.path().join(format!("log.{number:09}"));
+        for (number, text) in [(1, "1\n2\n"), (2, "3\n"), (3, "4\n5\n6\n")] {
+            std::fs::write(place(number), text).unwrap();
+        }
+        log.write("7\n");
+        let mut reader = log.open(Tail::All);
+        assert_eq!(reader.next_line().unwrap().unwrap(), b"1");
+        let position = reader.position();
+        super::super::segment::pack_all(&log.path(0)).unwrap();
+        assert!(!place(1).exists() && place(1).with_extension("000000001.gz").exists());
+        // Who was reading goes on, and who was interrupted finds the place again.
+        assert_eq!(rest(&mut reader), "2 3 4 5 6 7 ");
+        let mut again = Chain::new(log.path(0));
+        again.open_at(position).unwrap();
+        assert_eq!(rest(&mut again), "2 3 4 5 6 7 ");
+        for (count, expected) in
+            [(1, "7 "), (3, "5 6 7 "), (4, "4 5 6 7 "), (5, "3 4 5 6 7 "), (9, "1 2 3 4 5 6 7 ")]
+        {
+            assert_eq!(rest(&mut log.open(Tail::Last(count))), expected);
+        }
+    }
+
+    #[test]
+    fn files_older_than_what_is_wanted_are_passed_over() {
+        let log = three_files();
+        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000);
+        for number in [1, 2] {
+            File::options().append(true).open(log.path(number)).unwrap().set_modified(old).unwrap();
+        }
+        let mut chain = Chain::new(log.path(0));
+        chain.open(Tail::All, Some(Timestamp::from_second(2000).unwrap())).unwrap();
+        assert_eq!(rest(&mut chain), "6 7 ");
+        chain = Chain::new(log.path(0));
+        chain.open(Tail::All, Some(Timestamp::from_second(500).unwrap())).unwrap();
+        assert_eq!(rest(&mut chain), "1 2 3 4 5 6 7 ");
     }
 
     #[test]

@@ -13,13 +13,21 @@
 //! * following waits for the kernel's word ([`Watcher`]), it never polls.
 
 mod chain;
+pub mod driver;
 mod entry;
+pub mod info;
 mod open;
+pub mod packing;
+pub mod remote;
 mod request;
+mod segment;
+pub mod shipping;
+mod tail;
 mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -39,7 +47,7 @@ const AHEAD: usize = 4;
 /// The logs of this engine's containers.
 #[derive(Debug)]
 pub struct Logs {
-    watcher: Watcher,
+    watcher: Arc<Watcher>,
 }
 
 /// What a reader gets: bytes as the API sends them, in order; closed at the end.
@@ -47,9 +55,8 @@ pub type Batches = mpsc::Receiver<io::Result<Vec<u8>>>;
 
 impl Logs {
     /// Nothing is opened until somebody reads.
-    #[expect(clippy::new_without_default, reason = "an engine has one, made on purpose")]
-    pub fn new() -> Self {
-        Self { watcher: Watcher::new() }
+    pub fn new(watcher: Arc<Watcher>) -> Self {
+        Self { watcher }
     }
 
     /// Reads the log at `path`. With [`LogRequest::follow`] it goes on until `ended` resolves (the container stopped,
@@ -70,8 +77,7 @@ impl Logs {
         let reading =
             Reading { chain: Chain::new(path), filter: Filter::new(&request, framing), over: false };
         tokio::spawn(async move {
-            let tail = request.tail;
-            let Some(mut reading) = reading.first(tail, &batches).await else { return };
+            let Some(mut reading) = reading.first(request, &batches).await else { return };
             let Some(mut watch) = watch else { return };
             tokio::pin!(ended);
             let mut last_round = false;
@@ -116,10 +122,14 @@ struct Reading {
 }
 
 impl Reading {
-    async fn first(mut self, tail: Tail, batches: &mpsc::Sender<io::Result<Vec<u8>>>) -> Option<Self> {
+    async fn first(
+        mut self,
+        request: LogRequest,
+        batches: &mpsc::Sender<io::Result<Vec<u8>>>,
+    ) -> Option<Self> {
         let sender = batches.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let result = self.chain.open(tail);
+            let result = self.chain.open(request.tail, request.since);
             self.pump(result, &sender)
         });
         done.await.ok().flatten()

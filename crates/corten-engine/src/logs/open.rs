@@ -42,7 +42,7 @@ impl Engine {
         if matches!(view.live.state, State::Removing | State::Dead) {
             return Err(LogsError::Removed.into());
         }
-        if view.record.host.log_config.r#type == "none" {
+        if !view.has_readable_log() {
             return Err(LogsError::NotReadable.into());
         }
         let path = self.paths.json_log(container.id());

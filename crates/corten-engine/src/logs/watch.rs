@@ -11,10 +11,14 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+/// What happens to a directory when a log is rotated in it.
+const ROTATION: WatchFlags = WatchFlags::CREATE.union(WatchFlags::MOVED_TO);
+
 /// Tells who follows a log that something in its directory changed. One inotify instance for all (the kernel allows a
 /// user few of them), opened when first needed.
 #[derive(Debug)]
 pub struct Watcher {
+    flags: WatchFlags,
     shared: Mutex<Option<Arc<Shared>>>,
 }
 
@@ -33,14 +37,21 @@ pub struct Watch {
 }
 
 impl Watcher {
-    pub(super) fn new() -> Self {
-        Self { shared: Mutex::new(None) }
+    /// Nothing is watched yet.
+    #[expect(clippy::new_without_default, reason = "an engine has one, made on purpose")]
+    pub fn new() -> Self {
+        Self { flags: WatchFlags::MODIFY | ROTATION, shared: Mutex::new(None) }
+    }
+
+    /// Tells of files that come or change their names, not of what is written to them.
+    pub(super) fn for_rotations() -> Self {
+        Self { flags: ROTATION, shared: Mutex::new(None) }
     }
 
     /// Watches a directory from now on.
     pub fn watch(&self, directory: &Path) -> io::Result<Watch> {
         let shared = self.shared()?;
-        let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
+        let flags = self.flags | WatchFlags::ONLYDIR;
         // Under the lock: the same directory's last watch may be on its way out.
         let mut directories = shared.directories.lock();
         let descriptor = inotify::add_watch(shared.inotify.get_ref(), directory, flags)?;

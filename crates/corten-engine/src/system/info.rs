@@ -92,7 +92,7 @@ impl Engine {
                 volume: vec!["local".into()],
                 network: ["bridge", "host", "null"].map(str::to_owned).into(),
                 authorization: None,
-                log: ["json-file", "none"].map(str::to_owned).into(),
+                log: crate::logs::driver::DRIVERS.map(str::to_owned).into(),
             },
             memory_limit: host.cgroups.memory,
             swap_limit: host.cgroups.swap,

@@ -1,8 +1,12 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::protocol::Numbering;
+
+/// The end of a compressed file's name.
+const PACKED: &str = ".gz";
 /// How many bytes of entries are collected before they are written.
 const BATCH: usize = 64 << 10;
 
@@ -15,6 +19,8 @@ pub(super) struct File {
     path: PathBuf,
     max_size: Option<u64>,
     max_files: u32,
+    /// The number of the file that was rotated last, where numbers are a sequence.
+    sequence: Option<u64>,
     /// `None` when the last attempt to open it failed; the next write tries again.
     current: Option<fs::File>,
     /// Length of the current file up to the last whole entry.
@@ -22,8 +28,14 @@ pub(super) struct File {
 }
 
 impl File {
-    pub(super) fn open(path: PathBuf, max_size: Option<u64>, max_files: u32) -> io::Result<Self> {
-        let mut file = Self { path, max_size, max_files: max_files.max(1), current: None, size: 0 };
+    pub(super) fn open(
+        path: PathBuf,
+        max_size: Option<u64>,
+        max_files: u32,
+        numbering: Numbering,
+    ) -> io::Result<Self> {
+        let sequence = (numbering == Numbering::Sequence).then(|| last_of_sequence(&path));
+        let mut file = Self { path, max_size, max_files: max_files.max(1), sequence, current: None, size: 0 };
         file.reopen()?;
         Ok(file)
     }
@@ -68,7 +80,17 @@ impl File {
     /// Moves the files one number up and starts a new one. Failures leave the log appending where it can.
     fn rotate(&mut self) {
         self.current = None;
-        if self.max_files > 1 {
+        if let Some(last) = &mut self.sequence {
+            *last += 1;
+            let last = *last;
+            fs::rename(&self.path, self.in_sequence(last, "")).ok();
+            // What falls out, and what an earlier run with more files left.
+            let kept = u64::from(self.max_files - 1);
+            for number in last.saturating_sub(2 * kept)..=last.saturating_sub(kept) {
+                fs::remove_file(self.in_sequence(number, "")).ok();
+                fs::remove_file(self.in_sequence(number, PACKED)).ok();
+            }
+        } else if self.max_files > 1 {
             for number in (1..self.max_files - 1).rev() {
                 fs::rename(self.numbered(number), self.numbered(number + 1)).ok();
             }
@@ -80,6 +102,12 @@ impl File {
         self.reopen().ok();
     }
 
+    fn in_sequence(&self, number: u64, end: &str) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number:09}{end}"));
+        name.into()
+    }
+
     fn numbered(&self, number: u32) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(format!(".{number}"));
@@ -87,9 +115,35 @@ impl File {
     }
 }
 
+/// The highest number of a log's rotated files, compressed or not.
+fn last_of_sequence(path: &Path) -> u64 {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return 0;
+    };
+    let number = |entry: fs::DirEntry| {
+        let entry = entry.file_name();
+        let number = entry.to_str()?.strip_prefix(name)?.strip_prefix('.')?;
+        number.strip_suffix(PACKED).unwrap_or(number).parse::<u64>().ok()
+    };
+    fs::read_dir(folder).into_iter().flatten().flatten().filter_map(number).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sequence_never_renames_and_forgets_what_falls_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || File::open(dir.path().join("l"), Some(5), 3, Numbering::Sequence).unwrap();
+        write(&mut open(), &["aaaa\n", "bbbb\n", "cccc\n"]);
+        assert_eq!(contents(&dir, "l.000000001"), "aaaa\n");
+        fs::rename(dir.path().join("l.000000001"), dir.path().join("l.000000001.gz")).unwrap();
+        assert_eq!(contents(&dir, "l.000000002"), "bbbb\n");
+        write(&mut open(), &["dddd\n"]);
+        assert_eq!(contents(&dir, "l.000000003"), "cccc\n");
+        assert_eq!((contents(&dir, "l.000000001.gz"), contents(&dir, "l")), ("-".into(), "dddd\n".into()));
+    }
 
     fn write(file: &mut File, entries: &[&str]) {
         let mut batch = Vec::new();
@@ -107,7 +161,7 @@ mod tests {
     #[test]
     fn a_full_file_is_rotated_before_the_next_entry() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = File::open(dir.path().join("l"), Some(10), 3).unwrap();
+        let mut file = File::open(dir.path().join("l"), Some(10), 3, Numbering::Shift).unwrap();
         write(&mut file, &["aaaa\n", "bbbb\n", "cccc\n", "dd\n", "ee\n", "f\n"]);
         assert_eq!(contents(&dir, "l.2"), "aaaa\nbbbb\n");
         assert_eq!(contents(&dir, "l.1"), "cccc\ndd\nee\n");
@@ -122,7 +176,7 @@ mod tests {
     #[test]
     fn a_single_file_starts_again() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = File::open(dir.path().join("l"), Some(6), 1).unwrap();
+        let mut file = File::open(dir.path().join("l"), Some(6), 1, Numbering::Shift).unwrap();
         write(&mut file, &["aaaa\n", "bbbb\n", "cccc\n"]);
         assert_eq!(contents(&dir, "l"), "cccc\n");
         assert_eq!(contents(&dir, "l.1"), "-");
@@ -131,14 +185,17 @@ mod tests {
     #[test]
     fn an_existing_file_is_continued() {
         let dir = tempfile::tempdir().unwrap();
-        write(&mut File::open(dir.path().join("l"), Some(6), 2).unwrap(), &["aaaa\n"]);
-        write(&mut File::open(dir.path().join("l"), Some(6), 2).unwrap(), &["bbbb\n", "cccc\n"]);
+        write(&mut File::open(dir.path().join("l"), Some(6), 2, Numbering::Shift).unwrap(), &["aaaa\n"]);
+        write(
+            &mut File::open(dir.path().join("l"), Some(6), 2, Numbering::Shift).unwrap(),
+            &["bbbb\n", "cccc\n"],
+        );
         assert_eq!((contents(&dir, "l.1"), contents(&dir, "l")), ("aaaa\nbbbb\n".into(), "cccc\n".into()));
     }
 
     #[test]
     fn a_disk_that_is_full_costs_whole_entries_only() {
-        let mut file = File::open("/dev/full".into(), None, 2).unwrap();
+        let mut file = File::open("/dev/full".into(), None, 2, Numbering::Shift).unwrap();
         let mut batch = b"lost\n".to_vec();
         file.append(&mut batch);
         assert!(batch.is_empty());

@@ -65,8 +65,8 @@ impl Log {
     pub fn open(config: &LogConfig) -> std::io::Result<Option<Self>> {
         match config {
             LogConfig::None => Ok(None),
-            LogConfig::JsonFile { path, max_size, max_files, attrs } => Ok(Some(Self {
-                file: file::File::open(path.clone(), *max_size, *max_files)?,
+            LogConfig::JsonFile { path, max_size, max_files, attrs, numbering } => Ok(Some(Self {
+                file: file::File::open(path.clone(), *max_size, *max_files, *numbering)?,
                 attrs: attrs.as_ref().filter(|a| !a.is_empty()).and_then(|a| attrs_text(a)),
                 splitters: [Splitter::default(), Splitter::default()],
                 buffer: Vec::new(),
@@ -113,6 +113,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Numbering;
 
     #[test]
     fn the_file_is_what_docker_28_5_writes() {
@@ -120,7 +121,13 @@ mod tests {
         let expected = include_str!("../../testdata/json-file/expected");
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let config = LogConfig::JsonFile { path: path.clone(), max_size: None, max_files: 1, attrs: None };
+        let config = LogConfig::JsonFile {
+            path: path.clone(),
+            max_size: None,
+            max_files: 1,
+            attrs: None,
+            numbering: Numbering::Shift,
+        };
         let mut log = Log::open(&config).unwrap().unwrap();
         for chunk in input.chunks(5000) {
             log.write(Stream::Stdout, chunk);

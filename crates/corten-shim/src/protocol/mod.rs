@@ -217,7 +217,22 @@ pub enum LogConfig {
         max_files: u32,
         /// Docker's `attrs` object (labels, environment and tag that the log options ask for), if not empty.
         attrs: Option<Box<BTreeMap<String, String>>>,
+        /// How rotated files are called.
+        #[serde(default)]
+        numbering: Numbering,
     },
+}
+
+/// How rotated files of a log are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Numbering {
+    /// `<path>.1` is the newest, and every rotation renames them all, as Docker does.
+    #[default]
+    Shift,
+    /// `<path>.000000001` is the oldest, and a name never changes: somebody compresses files beside the monitor, into the same name
+    /// with `.gz` added.
+    Sequence,
 }
 
 /// What a request brought.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use corten_runtime::cgroup::CgroupError;
 use corten_shim::protocol::{
-    self, Attach, Body, Create, Event, Exec, Exit, ExitRecord, FromShim, LogConfig, Reply, Request, Size,
-    Status, Streams, ToShim, files, wire,
+    self, Attach, Body, Create, Event, Exec, Exit, ExitRecord, FromShim, LogConfig, Numbering, Reply,
+    Request, Size, Status, Streams, ToShim, files, wire,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -97,7 +97,13 @@ impl Bundle {
         Create {
             bundle: self.dir.path().into(),
             rootfs_fd: false,
-            log: LogConfig::JsonFile { path: self.path("log"), max_size: None, max_files: 1, attrs: None },
+            log: LogConfig::JsonFile {
+                path: self.path("log"),
+                max_size: None,
+                max_files: 1,
+                attrs: None,
+                numbering: Numbering::Shift,
+            },
             tty: self.tty,
             size: self.tty.then_some(Size { width: 91, height: 33 }),
             open_stdin: false,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use corten_engine::EngineConfig;
 use corten_engine::container::merge::parse_size;
 use corten_engine::container::oci_spec::{Seccomp, SecurityOptions};
+use corten_engine::logs::driver::LogDriver;
 use serde_json::Value as Json;
 
 use super::{Reader, bad};
@@ -18,6 +19,8 @@ pub(super) fn read(read: &Reader<'_>, config: &mut EngineConfig) -> Result<(), C
     if let Some(Value::Map(options)) = read.0.get("log-opts") {
         config.log_options = options.clone();
     }
+    LogDriver::parse(&config.log_driver, &config.log_options)
+        .map_err(|error| bad("log-driver", &config.log_driver, &error.to_string()))?;
     config.default_ulimits = ulimits(read.0.get("default-ulimits"))?;
     config.init = read.bool("init").unwrap_or(false);
     config.no_new_privileges = read.bool("no-new-privileges").unwrap_or(false);
@@ -27,7 +30,8 @@ pub(super) fn read(read: &Reader<'_>, config: &mut EngineConfig) -> Result<(), C
     }
     if let Some(text) = read.text("default-shm-size") {
         let size = parse_size(text).and_then(|size| i64::try_from(size).ok()).filter(|size| *size > 0);
-        config.shm_size = size.ok_or_else(|| bad("default-shm-size", text, "it is not a size such as 64M"))?;
+        config.shm_size =
+            size.ok_or_else(|| bad("default-shm-size", text, "it is not a size such as 64M"))?;
     }
     match read.text("default-ipc-mode") {
         None => {}
