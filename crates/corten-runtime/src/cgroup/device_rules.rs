@@ -217,6 +217,8 @@ fn access(text: &str) -> Result<u32, String> {
                 'r' => READ,
                 'w' => WRITE,
                 'm' => MKNOD,
+                // The letter of a rule's type, which existing bundles write here as well.
+                'a' => 0,
                 other => return Err(format!("device access {other:?} is not known")),
             })
     })

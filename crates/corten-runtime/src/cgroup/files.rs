@@ -106,19 +106,31 @@ pub(super) fn make_plain(root: &Path, relative: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes `root/relative` in the cpuset hierarchy, where a new directory is unusable until it has its parent's CPUs.
+/// Makes `root/relative` in the cpuset hierarchy, where a directory is unusable until it has CPUs: a new one gets its
+/// parent's, and so does a parent that somebody else has left without.
 pub(super) fn make_cpuset(root: &Path, relative: &Path) -> io::Result<()> {
     let mut path = root.to_path_buf();
     for part in relative.components() {
-        let parent = path.clone();
         path.push(part);
-        if make_directory(&path)? {
+        if make_directory(&path)? || path == root.join(relative) {
             for file in ["cpuset.cpus", "cpuset.mems"] {
-                write(&path.join(file), read(&parent.join(file))?.trim())?;
+                fill_cpuset(&path, file)?;
             }
         }
     }
     Ok(())
+}
+
+/// The content of a cpuset's file, taken from the parent first where it is empty. The hierarchy's root never is.
+fn fill_cpuset(directory: &Path, file: &str) -> io::Result<String> {
+    let own = read(&directory.join(file))?;
+    let parent = match directory.parent() {
+        Some(parent) if own.trim().is_empty() => parent,
+        _ => return Ok(own),
+    };
+    let value = fill_cpuset(parent, file)?;
+    write(&directory.join(file), value.trim())?;
+    Ok(value)
 }
 
 /// Makes `root/relative` on cgroup v2, with every useful controller that the ancestors can pass on.

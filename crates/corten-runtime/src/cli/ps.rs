@@ -61,11 +61,12 @@ pub(super) fn ps(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let processes = pids.into_iter().filter_map(Process::read);
     let rows: Vec<Vec<String>> = match shape {
         Shape::Full => {
-            let head = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"].map(String::from).to_vec();
+            let head =
+                ["UID", "    PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"].map(String::from).to_vec();
             std::iter::once(head).chain(processes.map(|process| process.full(&machine))).collect()
         }
         Shape::Plain => {
-            let head = ["PID", "TTY", "STAT", "TIME", "COMMAND"].map(String::from).to_vec();
+            let head = ["    PID", "TTY", "STAT", "TIME", "COMMAND"].map(String::from).to_vec();
             std::iter::once(head).chain(processes.map(|process| process.plain())).collect()
         }
     };
@@ -157,7 +158,7 @@ impl Process {
         let lived = machine.now.saturating_sub(started).max(1);
         vec![
             machine.users.get(&self.uid).cloned().unwrap_or_else(|| self.uid.to_string()),
-            self.pid.to_string(),
+            format!("{:>7}", self.pid),
             self.field(4).to_string(),
             (self.used() * 100 / lived).min(99).to_string(),
             time::short(started, machine.now),
@@ -170,7 +171,7 @@ impl Process {
     fn plain(&self) -> Vec<String> {
         let used = self.used();
         vec![
-            self.pid.to_string(),
+            format!("{:>7}", self.pid),
             self.tty(),
             self.fields.first().cloned().unwrap_or_default(),
             format!("{}:{:02}", used / 60, used % 60),

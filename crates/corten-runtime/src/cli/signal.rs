@@ -20,7 +20,8 @@ const NAMES: [&str; 31] = [
 fn parse_signal(text: &str) -> Result<i32, CliError> {
     let unknown = || CliError::Usage(format!("unknown signal {text:?}"));
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
+        // 0 only asks whether a signal could be sent.
+        return if (0..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -177,6 +178,8 @@ mod tests {
         assert_eq!(parse_signal("KILL").unwrap(), 9);
         assert_eq!(parse_signal("sigterm").unwrap(), 15);
         assert_eq!(parse_signal("SIGSYS").unwrap(), 31);
-        assert!(parse_signal("SIGFUN").is_err() && parse_signal("0").is_err() && parse_signal("65").is_err());
+        assert!(
+            parse_signal("SIGFUN").is_err() && parse_signal("-1").is_err() && parse_signal("65").is_err()
+        );
     }
 }

@@ -139,7 +139,8 @@ impl StartGate {
         self.channel.go().map_err(|_| StartError::Gone)?;
         match self.channel.report() {
             Ok(Report::End) => Ok(()),
-            Ok(Report::Failed(failure)) => Err(StartError::Exec(failure)),
+            Ok(Report::Failed(failure)) if failure.program.is_some() => Err(StartError::Exec(failure)),
+            Ok(Report::Failed(failure)) => Err(StartError::Init(failure)),
             Ok(_) | Err(_) => Err(StartError::Gone),
         }
     }
@@ -241,7 +242,8 @@ fn plan(request: &CreateRequest<'_>) -> Result<InitPlan, CreateError> {
 pub(super) struct ProcessOptions<'a> {
     pub id: &'a str,
     pub new_keyring: bool,
-    pub in_user_namespace: bool,
+    /// What is added to the permissions of a new keyring.
+    pub keyring_permissions: Option<u32>,
     pub preserve_fds: u32,
     pub death_signal: Option<i32>,
 }
@@ -251,7 +253,10 @@ impl<'a> ProcessOptions<'a> {
         Self {
             id: request.id,
             new_keyring: request.new_keyring,
-            in_user_namespace: namespaces.is_separate(crate::spec::NamespaceKind::User),
+            keyring_permissions: Some(match namespaces.is_separate(crate::spec::NamespaceKind::User) {
+                true => Keyring::MAPPED_OWNER,
+                false => Keyring::OWNER,
+            }),
             preserve_fds: request.preserve_fds,
             death_signal: request.parent_death_signal,
         }
@@ -269,7 +274,7 @@ pub(super) fn plan_process(
     };
     let keyring = if options.new_keyring {
         let name = std::ffi::CString::new(format!("_ses.{}", options.id)).map_err(|e| e.to_string())?;
-        Some(Keyring { name, in_user_namespace: options.in_user_namespace })
+        Some(Keyring { name, permissions: options.keyring_permissions })
     } else {
         None
     };

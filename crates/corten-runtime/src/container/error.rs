@@ -144,6 +144,9 @@ pub enum StartError {
     /// exit code 255, as Docker's users know it: Docker counts the container as started.
     #[error("{0}")]
     Exec(InitFailure),
+    /// Something on the way to the program failed: a hook, a capability, the filter.
+    #[error("unable to start container process: {0}")]
+    Init(InitFailure),
     /// The process had ended before.
     #[error("cannot start a container that has stopped")]
     Gone,
@@ -153,6 +156,7 @@ impl Kind for StartError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Exec(_) => ErrorKind::InvalidArgument,
+            Self::Init(_) => ErrorKind::Internal,
             Self::Gone => ErrorKind::Conflict,
         }
     }

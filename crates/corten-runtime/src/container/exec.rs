@@ -34,7 +34,8 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
     let options = ProcessOptions {
         id: request.id,
         new_keyring: request.new_keyring,
-        in_user_namespace: has(NamespaceKind::User),
+        // It is the first process's, who has made it.
+        keyring_permissions: None,
         preserve_fds: request.preserve_fds,
         death_signal: request.parent_death_signal,
     };

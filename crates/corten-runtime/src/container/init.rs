@@ -41,8 +41,15 @@ pub(super) struct ProcessPlan {
 pub(super) struct Keyring {
     /// Its name.
     pub name: std::ffi::CString,
-    /// Whether the container has a user namespace of its own.
-    pub in_user_namespace: bool,
+    /// Permission bits that it gets in addition, when it is made.
+    pub permissions: Option<u32>,
+}
+
+impl Keyring {
+    /// The owner may search it.
+    pub(super) const OWNER: u32 = 0x0008_0000;
+    /// Its user, group and others may: in a user namespace the owner's id differs by the mapping.
+    pub(super) const MAPPED_OWNER: u32 = 0x0008_0808;
 }
 
 /// What is decided about a container before it exists.
@@ -201,15 +208,13 @@ fn become_root() -> Result<(), InitFailure> {
 }
 
 pub(super) fn join_keyring(keyring: &Keyring) -> Result<(), InitFailure> {
-    // User search permission; group search permission as well where the owner's id differs by the mapping.
-    let (mask, add) =
-        if keyring.in_user_namespace { (0xffff_ffff, 0x0008_0808) } else { (0xffff_ffff, 0x0008_0000) };
-    match keyring::join_session(&keyring.name) {
-        Ok(serial) => keyring::adjust_permissions(serial, mask, add)
+    match (keyring::join_session(&keyring.name), keyring.permissions) {
+        (Ok(serial), Some(added)) => keyring::adjust_permissions(serial, u32::MAX, added)
             .map_err(|e| InitFailure::system("unable to mod keyring permissions", &e)),
+        (Ok(_), None) => Ok(()),
         // A kernel without keyrings has nothing to separate.
-        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
-        Err(e) => Err(InitFailure::system("unable to join session keyring", &e)),
+        (Err(e), _) if e.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        (Err(e), _) => Err(InitFailure::system("unable to join session keyring", &e)),
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct AttachedRoot {
     root: OwnedFd,
     /// The root before.
     old: OwnedFd,
+    /// Whether it is attached there, and not at its own path.
+    covers_root: bool,
 }
 
 /// Where the root comes from, as the child finds it.
@@ -97,7 +99,7 @@ impl AttachedRoot {
         };
         attach(&root, place.as_ref().unwrap_or(&old))
             .map_err(|e| InitFailure::system("attach the root filesystem", &e))?;
-        Ok(Self { root, old })
+        Ok(Self { root, old, covers_root: place.is_none() })
     }
 
     /// Makes the root the current directory, where the hooks inside the container's namespaces expect it.
@@ -208,6 +210,10 @@ impl AttachedRoot {
             rustix::process::fchdir(&self.old)?;
             for path in ["proc", "sys"] {
                 hide_mounts(Path::new(path))?;
+            }
+            // What covers `/` is no prison, but the root of the namespace.
+            if !self.covers_root {
+                attach(&self.root, &self.old)?;
             }
             rustix::process::fchdir(&self.root)?;
             rustix::process::chroot(".")?;

@@ -125,7 +125,7 @@ fn broken_program() {
             assert_eq!(failure.message, "exec /broken: exec format error");
             assert_eq!(failure.program, Some(ExecFailure::Other));
         }
-        other @ StartError::Gone => panic!("{other}"),
+        other => panic!("{other}"),
     }
     assert_eq!(read_some(&output), "exec /broken: exec format error\n");
     let exit = corten_sys::process::wait(&created.pidfd, corten_sys::process::Wait::Block).unwrap();

@@ -110,6 +110,7 @@ pub(super) fn delete_cgroup(settings: &Settings) {
 pub(super) fn start(gate: StartGate) -> Result<(), Failure> {
     match gate.start() {
         Ok(()) | Err(StartError::Exec(_)) => Ok(()),
+        Err(error @ StartError::Init(_)) => Err(failure(FailureClass::Runtime, chain(&error))),
         Err(error @ StartError::Gone) => Err(failure(FailureClass::Conflict, chain(&error))),
     }
 }
