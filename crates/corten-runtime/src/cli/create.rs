@@ -87,6 +87,12 @@ pub(super) fn make(
     let bundle = options.bundle.clone().unwrap_or_else(|| ".".into());
     let bundle = bundle.canonicalize().map_err(CliError::file(bundle.display().to_string()))?;
     let spec = read_spec(&bundle.join("config.json"))?;
+    if !crate::spec::is_spoken(&spec.oci_version) {
+        return Err(CliError::Usage(format!(
+            "config.json: ociVersion {:?} is not supported",
+            spec.oci_version
+        )));
+    }
     let root = spec.root.as_ref().ok_or_else(|| CliError::Usage("config.json has no root".into()))?;
     let rootfs = bundle.join(&root.path);
     let rootfs = rootfs.canonicalize().map_err(CliError::file(rootfs.display().to_string()))?;

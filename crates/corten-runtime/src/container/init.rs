@@ -324,6 +324,10 @@ pub(super) fn finish(
     attributes.apply()?;
     fds::cloexec_from(3 + preserve_fds).map_err(|e| InitFailure::system("close_range", &e))?;
     let gone = |e: io::Error| InitFailure::system("the runtime has gone away", &e);
+    // Capabilities go at once, unless a filter is still to be loaded that only the privileged may load.
+    if filter.is_none() || identity.no_new_privileges() {
+        identity.apply_capabilities()?;
+    }
     // A filter that asks an agent is loaded while somebody is there to bring the two together; any other one last, so
     // that it need not allow what happens at the gate.
     let (early, late_filter) = match filter {
@@ -331,7 +335,7 @@ pub(super) fn finish(
         other => (None, other),
     };
     if let Some(filter) = &early
-        && let Some(listener) = confine(&identity, Some(filter))?
+        && let Some(listener) = confine(&identity, filter)?
     {
         channel.need_agent(listener.as_fd()).map_err(gone)?;
     }
@@ -349,10 +353,7 @@ pub(super) fn finish(
             (hooks, state)
         }
     };
-    let prepared = match early {
-        Some(_) => Ok(()),
-        None => confine(&identity, late_filter.as_ref()).map(drop),
-    };
+    let prepared = late_filter.map_or(Ok(()), |filter| confine(&identity, &filter).map(drop));
     if let Err(failure) = prepared.and_then(|()| hooks::run_all(hooks, state, Some(&environment))) {
         if let Some(starter) = &late {
             starter.failed(&failure);
@@ -376,12 +377,10 @@ fn cwd_failure(path: &str, error: &io::Error) -> InitFailure {
     InitFailure::system(format_args!("chdir to cwd ({path:?}) set in config.json failed"), error)
 }
 
-/// Takes the capabilities that were asked for and loads the filter: before, where that needs a privilege which is given
-/// up; after, where nothing can be gained any more. Returns what an agent needs.
-fn confine(identity: &Identity, filter: Option<&Filter>) -> Result<Option<OwnedFd>, InitFailure> {
-    let Some(filter) = filter else { return identity.apply_capabilities().map(|()| None) };
+/// Loads the filter; where that needs a privilege, the capabilities that were asked for are taken afterwards. Returns
+/// what an agent needs.
+fn confine(identity: &Identity, filter: &Filter) -> Result<Option<OwnedFd>, InitFailure> {
     if identity.no_new_privileges() {
-        identity.apply_capabilities()?;
         return load(filter);
     }
     identity.wake_capabilities()?;

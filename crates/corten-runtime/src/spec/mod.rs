@@ -19,6 +19,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The version of the specification that these types speak.
 pub const VERSION: &str = "1.2.1";
 
+/// Whether a document of this version can be read: any 1.x, as the specification's minor versions only add.
+pub fn is_spoken(version: &str) -> bool {
+    let release = version.split(['-', '+']).next().unwrap_or_default();
+    let parts: Vec<_> = release.split('.').collect();
+    parts.len() == 3 && parts[0] == "1" && parts.iter().all(|part| part.parse::<u32>().is_ok())
+}
+
 /// Reads `null` like an absent field.
 fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(input: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(input)?.unwrap_or_default())
@@ -310,6 +317,12 @@ mod tests {
         let first: serde_json::Value = serde_json::from_str(text).unwrap();
         let spec: Spec = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_value(&spec).unwrap(), first);
+    }
+
+    #[test]
+    fn versions_with_the_same_first_number_are_spoken() {
+        assert!(is_spoken("1.0.0") && is_spoken("1.0.2-dev") && is_spoken("1.99.0"));
+        assert!(!is_spoken("") && !is_spoken("1.0") && !is_spoken("2.0.0") && !is_spoken("1.a.0"));
     }
 
     #[test]
