@@ -83,10 +83,14 @@ impl Endpoint {
         if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
     }
 
-    /// Whether credentials for `self` may go to `other`, a token server: the same host, or one of the same domain.
+    /// Whether credentials for `self` may go to `other`, a token server: the same host, or one of the same domain. What
+    /// is not encrypted goes to the same port only: whoever else may listen on that machine proves nothing.
     pub fn shares_domain_with(&self, other: &Endpoint) -> bool {
         if self.host.eq_ignore_ascii_case(&other.host) {
-            return true;
+            return self.port == other.port || (self.tls && other.tls);
+        }
+        if !other.tls {
+            return false;
         }
         if self.host.parse::<IpAddr>().is_ok() || other.host.parse::<IpAddr>().is_ok() {
             return false;
@@ -203,5 +207,7 @@ mod tests {
         assert!(!shares("a.co.uk", "b.co.uk"));
         assert!(!shares("10.0.0.1", "10.0.0.2"));
         assert!(shares("10.0.0.1:5000", "10.0.0.1:5001"));
+        assert!(shares("127.0.0.1:5000", "127.0.0.1:5000"));
+        assert!(!shares("127.0.0.1:5000", "127.0.0.1:5001"));
     }
 }

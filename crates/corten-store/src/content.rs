@@ -265,7 +265,35 @@ fn check_type(
     Err(ContentError::Malformed { digest, what, reason: format!("its media type is {media_type:?}") })
 }
 
+/// How deep documents may nest, as in Go.
+const JSON_DEPTH_MAX: usize = 10_000;
+
+/// Whether a document nests deeper than anybody would read. Its parser passes over what it does not know at any depth,
+/// which another program that gets the same document may not do.
+fn is_too_deep(bytes: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for &byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > JSON_DEPTH_MAX {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
 fn parse<T: DeserializeOwned>(digest: Digest, what: &'static str, bytes: &[u8]) -> Result<T, ContentError> {
+    if is_too_deep(bytes) {
+        return Err(ContentError::Malformed { digest, what, reason: "exceeded max depth".into() });
+    }
     serde_json::from_slice(bytes).map_err(|error| ContentError::Malformed {
         digest,
         what,
@@ -295,5 +323,12 @@ mod tests {
         let deep = "[".repeat(200_000);
         assert!(parse_manifest(Digest::of(b""), deep.as_bytes()).is_err());
         assert!(parse_config(Digest::of(b""), deep.as_bytes()).is_err());
+        let hidden =
+            format!(r#"{{"rootfs":{{"type":"layers","diff_ids":[]}},"x":{deep}{}}}"#, "]".repeat(200_000));
+        assert!(parse_config(Digest::of(b""), hidden.as_bytes()).is_err());
+        let quoted = format!(
+            r#"{{"architecture":"a","os":"b","rootfs":{{"type":"layers","diff_ids":[]}},"x":"\"{deep}"}}"#
+        );
+        assert!(parse_config(Digest::of(b""), quoted.as_bytes()).is_ok());
     }
 }

@@ -33,7 +33,7 @@ const RETRIES: u32 = 5;
 const STANDSTILLS: u32 = 2;
 /// So much is coming forward, in bytes.
 const FORWARD: u64 = 1 << 20;
-/// A connection that brings less than [`SLOWEST`] bytes in this time stands still.
+/// A connection that brings nothing for so long stands still, or less than [`SLOWEST`] bytes in about this time.
 const WINDOW: Duration = Duration::from_secs(10);
 const SLOWEST: usize = 1 << 10;
 /// How often the progress of a layer is told.
@@ -258,8 +258,8 @@ async fn follow(
             }
             (window, in_window) = (Instant::now(), 0);
         }
-        let piece = match tokio::time::timeout_at((window + WINDOW).into(), body.next()).await {
-            Err(_) => continue,
+        let piece = match tokio::time::timeout(WINDOW, body.next()).await {
+            Err(_) => return Ok(Ended::Standing),
             Ok(None) if progress.received < progress.blob.size => {
                 return Ok(Ended::Broken("unexpected EOF".into()));
             }
