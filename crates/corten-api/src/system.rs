@@ -327,3 +327,32 @@ pub struct AuthResponse {
     /// `Login Succeeded`.
     pub status: String,
 }
+
+/// The answer to `POST /system/check`, which is Corten's own: what was looked at, and what is not as it should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct CheckReport {
+    /// Blobs that were hashed.
+    pub blobs: usize,
+    /// Layers whose trees were compared with their blobs.
+    pub layers: usize,
+    /// Layers without a blob to compare with.
+    pub unchecked: usize,
+    /// What is damaged.
+    pub damaged: Vec<Damage>,
+}
+
+/// Something that is damaged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Damage {
+    /// `blob` or `layer`.
+    pub kind: String,
+    /// Its digest or ChainID.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// What is wrong.
+    pub reason: String,
+    /// Whether it was mended.
+    pub repaired: bool,
+}

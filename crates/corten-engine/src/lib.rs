@@ -35,4 +35,5 @@ pub mod volume;
 mod engine;
 
 pub use config::{EngineConfig, Paths};
+pub use corten_store as store;
 pub use engine::{Engine, OpenError};

@@ -296,6 +296,14 @@ impl Images {
         Ok(Image { id: named.id(), target, manifest_descriptor, manifest, config, platform, names, layers })
     }
 
+    /// The layers of one of a name's manifests, lowest first.
+    pub(crate) fn layers(&self, named: &NamedImage, manifest: &Descriptor) -> Result<Vec<Layer>, ImageError> {
+        let content = self.content();
+        let manifest = content.manifest(manifest)?;
+        let config = content.config(&manifest.config)?;
+        layers_of(named.id(), &manifest, &config)
+    }
+
     /// The manifests beneath a target that are here.
     pub fn manifests(&self, target: &Descriptor) -> Result<Vec<Descriptor>, ImageError> {
         let present = self.content().present(target)?;

@@ -144,10 +144,13 @@ impl Intake {
         Self { shared, hold, staged: Mutex::default() }
     }
 
-    /// Keeps a blob of the store from the collector while the intake lives. Says whether it is there.
+    /// Keeps a blob of the store from the collector while the intake lives. Says whether it is there; one whose file was
+    /// lost or cut is not, so that it is taken in anew.
     pub fn hold(&self, blob: &Digest) -> bool {
         let mut state = self.shared.state.write();
-        let there = state.blobs.contains_key(blob);
+        let there = state.blobs.get(blob).is_some_and(|size| {
+            std::fs::metadata(self.shared.layout.blob(blob)).is_ok_and(|file| file.len() == *size)
+        });
         if there {
             state.holds.entry(self.hold).or_default().insert(*blob);
         }
@@ -158,7 +161,7 @@ impl Intake {
     /// too, and one of them may be there without the other.
     pub fn hold_layer(&self, chain: &Digest) -> bool {
         let mut state = self.shared.state.write();
-        let there = state.layers.contains_key(chain);
+        let there = self.shared.has_tree(&state, chain);
         if there {
             state.holds.entry(self.hold).or_default().insert(*chain);
         }
@@ -302,7 +305,7 @@ impl Intake {
         {
             let state = shared.state.read();
             let twins: Vec<Digest> =
-                staged.layers.keys().filter(|chain| state.layers.contains_key(chain)).copied().collect();
+                staged.layers.keys().filter(|chain| shared.has_tree(&state, chain)).copied().collect();
             for chain in twins {
                 if let Some(twin) = staged.layers.remove(&chain) {
                     trash::discard(shared, &shared.layout.snapshot(twin.dir));

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! corten.db                     names what is there; whatever it does not name is rubbish
-//! reserve                       bytes that are given back when a removal needs room on a full disk
+//! boot                          the boot of the machine in which the store was opened last
+//! reserve/<n>                   bytes that are given back when a removal needs room on a full disk
 //! content/blobs/sha256/<hex>    complete and verified, never changed
 //! content/ingest/<random>       on its way in; of no value after a restart
 //! content/ingest/<hex>.part     a download that can be resumed
@@ -36,6 +37,10 @@ impl Layout {
 
     pub(crate) fn reserve(&self) -> PathBuf {
         self.root.join(crate::reserve::RESERVE)
+    }
+
+    pub(crate) fn boot(&self) -> PathBuf {
+        self.root.join("boot")
     }
 
     pub(crate) fn blobs(&self) -> PathBuf {

@@ -6,7 +6,8 @@
 //!          ├─ content    digest → blob
 //!          ├─ snapshots  ChainID → tree of a layer; container → writable tree
 //!          ├─ intake     the way in: everything new becomes visible in one transaction
-//!          └─ collect    the way out: what nothing names goes to the trash
+//!          ├─ collect    the way out: what nothing names goes to the trash
+//!          └─ check      whether all of it is what it should be
 //! ```
 //!
 //! Invariants:
@@ -21,6 +22,8 @@
 //!
 //! What is not here: registries, HTTP, and what a container is.
 
+mod boot;
+mod check;
 mod collect;
 mod content;
 mod database;
@@ -38,6 +41,7 @@ mod store;
 mod trash;
 mod unpacker;
 
+pub use check::{Checked, Damage, Damaged, Repair};
 pub use collect::Collected;
 pub use content::{Content, ContentError, parse_config, parse_index, parse_manifest};
 pub use corten_archive::{Applied, ApplyError, Limits};

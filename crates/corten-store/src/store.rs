@@ -7,6 +7,8 @@ use corten_types::{Digest, ErrorKind, Kind};
 use parking_lot::{Mutex, RwLock};
 use rustix::fs::{IFlags, Mode, OFlags};
 
+use crate::boot;
+use crate::check::{Checked, Repair, check, reseal};
 use crate::collect::{Collected, collect};
 use crate::content::{Content, Documents};
 use crate::database::{Database, DatabaseError, Durability};
@@ -36,6 +38,9 @@ pub enum OpenError {
     /// The database could not be opened.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// What an unclean stop has left could not be looked through.
+    #[error(transparent)]
+    Reseal(#[from] IntakeError),
 }
 
 impl Kind for OpenError {
@@ -55,6 +60,13 @@ pub(crate) struct Shared {
     pub reaper: Reaper,
     /// Held by an intake while it publishes, and by the collector.
     pub gate: Mutex<()>,
+}
+
+impl Shared {
+    /// Whether a layer is known and its tree is there.
+    pub(crate) fn has_tree(&self, state: &State, chain: &Digest) -> bool {
+        state.layers.get(chain).is_some_and(|layer| self.layout.tree(layer.dir).is_dir())
+    }
 }
 
 /// Content, images and snapshots of one data root; clones share it.
@@ -83,11 +95,13 @@ impl Store {
     /// [`Store::open`] for threads outside the async runtime.
     pub fn open_blocking(root: &Path, unpacker: Arc<dyn Unpack>) -> Result<Store, OpenError> {
         let layout = Layout::new(root);
+        let reserve = Arc::new(Reserve::new(layout.reserve()));
+        // Opening the database takes room for its log.
+        reserve.release_if_low();
         make_directories(&layout)?;
         let database =
             Database::open(&layout.database(), Durability::Full, &[records::SCHEMA, state::SCHEMA])?;
         let state = database.read(State::load)?;
-        let reserve = Arc::new(Reserve::new(layout.reserve()));
         let reaper = Reaper::start(&layout, reserve).map_err(|source| OpenError::Io {
             operation: "start the reaper of",
             path: layout.trash(),
@@ -105,6 +119,10 @@ impl Store {
             gate: Mutex::new(()),
         });
         reconcile(&shared)?;
+        if boot::was_lost(&shared.layout.boot()) {
+            reseal(&shared)?;
+        }
+        boot::remember(&shared.layout.boot());
         Ok(Store {
             records: Records::in_database(database),
             content: Content { shared: shared.clone() },
@@ -157,6 +175,22 @@ impl Store {
         });
         match unpacked.await {
             Ok(unpacked) => unpacked,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    /// Compares everything that is here with what it should be, and mends what can be mended where that is wanted.
+    pub async fn check(&self, repair: Repair) -> Result<Checked, IntakeError> {
+        let mut layers = Vec::new();
+        for named in self.images.list() {
+            // An image that is not whole has nothing to compare with.
+            for manifest in self.images.manifests(&named.target).unwrap_or_default() {
+                layers.extend(self.images.layers(&named, &manifest).unwrap_or_default());
+            }
+        }
+        let shared = self.shared.clone();
+        match tokio::task::spawn_blocking(move || check(&shared, &layers, repair)).await {
+            Ok(checked) => checked,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }

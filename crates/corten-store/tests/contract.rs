@@ -11,6 +11,9 @@ use corten_store::{ChangeKind, ImageError, IntakeError, Layer, Name, Store, Sync
 use corten_types::Digest;
 use rustix::fs::{Mode, OFlags};
 
+#[path = "contract/check.rs"]
+mod check;
+
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {

@@ -164,6 +164,7 @@ static REGISTRY: &[Entry] =
     &[Entry { name: "serve", also: &[], group: Group::Plain, node: Node::Elsewhere("Serve a registry") }];
 
 static SYSTEM: &[Entry] = &[
+    leaf("check", &system::check::CHECK),
     leaf("df", &system::df::DF),
     Entry { group: Group::Hidden, ..leaf("dial-stdio", &system::dial_stdio::DIAL_STDIO) },
     leaf("events", &system::events::EVENTS),

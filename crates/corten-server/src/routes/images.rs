@@ -2,7 +2,7 @@
 
 use corten_api::image::{Inspect, Summary};
 use corten_engine::image::{ImportRequest, InspectRequest, ListRequest, RemoveRequest};
-use corten_types::{Digest, Platform, Reference};
+use corten_types::{Digest, ErrorKind, Kind as _, Platform, Reference};
 use http::StatusCode;
 use serde_json::json;
 
@@ -193,6 +193,12 @@ async fn load(req: Request) -> Result<Response, ApiError> {
     let platform = one_platform(req.query(), req.version())?;
     let (head, body) = req.into_parts();
     let loaded = head.engine().images.load(Box::new(body.blocking()), platform).await;
+    // An archive that is wrong is said in the stream, as Docker says it. A disk that fails is no answer to be taken for
+    // a success by whoever looks at the status only.
+    let loaded = match loaded {
+        Err(error) if error.kind() == ErrorKind::Internal => return Err(error.into()),
+        loaded => loaded,
+    };
     let (mut out, response) = Response::progress();
     tokio::spawn(async move {
         match loaded {

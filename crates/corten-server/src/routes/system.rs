@@ -1,5 +1,6 @@
-//! `_ping`, version, info, events and disk usage.
+//! `_ping`, version, info, events, disk usage, and the check of the store.
 
+mod check;
 mod events;
 mod usage;
 
@@ -17,6 +18,7 @@ pub fn routes(r: &mut Router) {
     r.get("/info", info);
     r.get("/events", events::events);
     r.get("/system/df", usage::disk_usage);
+    r.post("/system/check", check::check);
 }
 
 async fn ping(req: Request) -> Result<Response, ApiError> {

@@ -8,6 +8,7 @@ use corten_types::Digest;
 use rustix::fs::Mode;
 
 use super::{Intake, IntakeError, open_directory};
+use crate::content::ContentError;
 use crate::image::Layer;
 use crate::oci::Descriptor;
 use crate::snapshot::tree_usage;
@@ -61,6 +62,34 @@ impl Intake {
         let tree = self.apply(Some(&layer.diff_id), source, expansion(layer.descriptor.size))?;
         self.staged.lock().trees.insert(layer.chain_id, tree);
         Ok(())
+    }
+
+    /// Unpacks a layer although its tree is there, and gives the new tree's row.
+    pub(crate) fn unpack_again(
+        &self,
+        layer: &Layer,
+        parent: Option<Digest>,
+    ) -> Result<LayerRow, IntakeError> {
+        self.unpack_from(layer, Source::Whole(self.open(&layer.descriptor.digest)?))?;
+        if let Some(tree) = self.take_tree(&layer.chain_id) {
+            self.settle(layer.chain_id, parent, tree)?;
+        }
+        let row = self.staged.lock().layers.get(&layer.chain_id).cloned();
+        row.ok_or_else(|| ContentError::NotFound { digest: layer.chain_id }.into())
+    }
+
+    /// Puts a layer that was unpacked again in the place of the old one.
+    pub(crate) fn commit_instead(&self, chain: &Digest) -> Result<(), IntakeError> {
+        let old = self.shared.state.write().layers.remove(chain);
+        let committed = self.commit();
+        if let Some(old) = old {
+            if committed.is_ok() {
+                trash::discard(&self.shared, &self.shared.layout.snapshot(old.dir));
+            } else {
+                self.shared.state.write().layers.insert(*chain, old);
+            }
+        }
+        committed
     }
 
     fn take_tree(&self, chain: &Digest) -> Option<Unpacked> {

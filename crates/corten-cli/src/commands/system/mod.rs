@@ -1,6 +1,7 @@
 //! Commands on the engine.
 
 pub mod builder;
+pub mod check;
 pub mod df;
 pub mod dial_stdio;
 pub mod events;
