@@ -18,10 +18,12 @@ pub struct Limits {
     pub inodes: u64,
 }
 
-/// Bytes of a disk that no archive may fill.
+/// Bytes of a disk that no archive may fill; of a small disk, [`RESERVE_SHARE`].
 const RESERVE: u64 = 64 << 20;
-/// Inodes of a disk that no archive may take.
+/// Inodes of a disk that no archive may take, likewise.
 const RESERVE_INODES: u64 = 4096;
+/// This part of a small disk is kept.
+const RESERVE_SHARE: u64 = 128;
 
 impl Limits {
     /// No limits but those of the numbers.
@@ -31,7 +33,11 @@ impl Limits {
     pub fn for_disk(root: impl AsFd) -> Self {
         let Ok(stat) = rustix::fs::fstatvfs(root) else { return Self::NONE };
         // Some file systems count no inodes.
-        let inodes = if stat.f_files == 0 { u64::MAX } else { stat.f_favail.saturating_sub(RESERVE_INODES) };
-        Self { bytes: stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(RESERVE), inodes }
+        let inodes = match stat.f_files {
+            0 => u64::MAX,
+            all => stat.f_favail.saturating_sub(RESERVE_INODES.min(all / RESERVE_SHARE)),
+        };
+        let reserve = RESERVE.min(stat.f_blocks.saturating_mul(stat.f_frsize) / RESERVE_SHARE);
+        Self { bytes: stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(reserve), inodes }
     }
 }

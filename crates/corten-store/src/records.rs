@@ -69,12 +69,10 @@ impl Records {
         self.batch_with(Durability::Full, changes).await
     }
 
-    /// Makes all `changes` or none, as durable as asked; room is made on a full disk where all remove. With [`Durability::None`] in a durable file they survive the
-    /// process at once and the machine after the next durable change.
+    /// Makes all `changes` or none, as durable as asked; where something is removed, room is made on a full disk. With
+    /// [`Durability::None`] in a durable file they survive the process at once and the machine after the next durable change.
     pub async fn batch_with(&self, durability: Durability, changes: Vec<Change>) -> Result<()> {
-        if changes.iter().all(|change| matches!(change, Change::Delete { .. })) {
-            self.database.make_room();
-        }
+        self.make_room_for(&changes);
         self.database
             .write(durability, move |tx| changes.iter().try_for_each(|change| apply(tx, change)))
             .await
@@ -82,8 +80,16 @@ impl Records {
 
     /// [`Records::batch_with`] for threads outside the async runtime.
     pub fn batch_blocking(&self, durability: Durability, changes: Vec<Change>) -> Result<()> {
+        self.make_room_for(&changes);
         self.database
             .write_blocking(durability, move |tx| changes.iter().try_for_each(|change| apply(tx, change)))
+    }
+
+    /// What removes something must succeed on a full disk.
+    fn make_room_for(&self, changes: &[Change]) {
+        if changes.iter().any(|change| matches!(change, Change::Delete { .. })) {
+            self.database.make_room();
+        }
     }
 
     /// All records of a kind, ordered by id.
