@@ -54,6 +54,16 @@ impl Engine {
         Self::start(Which::Corten, dir, command)
     }
 
+    /// A second one of ours, beside [`Engine::corten`].
+    pub fn another() -> Result<Self> {
+        let dir = tempdir("another")?;
+        std::fs::write(dir.join("daemon.json"), "{}")?;
+        let mut command = Command::new(corten_binary()?);
+        command.arg("daemon").args(["--config-file", &text(&dir.join("daemon.json"))]);
+        command.args(["--cgroup-parent", &format!("/corten-another-{}", std::process::id())]);
+        Self::start(Which::Corten, dir, command)
+    }
+
     fn start(which: Which, dir: PathBuf, mut command: Command) -> Result<Self> {
         command
             .args(["--data-root", &text(&dir.join("data")), "--exec-root", &text(&dir.join("run"))])

@@ -19,4 +19,5 @@ pub mod image;
 pub mod network;
 pub mod progress;
 pub mod system;
+pub mod transfer;
 pub mod volume;

@@ -36,6 +36,16 @@ pub struct Message {
     pub aux: Option<serde_json::Value>,
 }
 
+impl Message {
+    /// What happens to a layer, and how far of how much it is.
+    pub fn of(id: &str, status: &str, progress: Option<(u64, u64)>) -> Self {
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let (current, total) = progress.unwrap_or_default();
+        let progress = Progress { current: signed(current), total: signed(total), ..Progress::default() };
+        Self { id: id.into(), status: status.into(), progress: Some(progress), ..Self::default() }
+    }
+}
+
 /// How far something is.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -122,7 +132,8 @@ pub fn problem(message: &Message) -> Option<String> {
     }
 }
 
-struct Display {
+/// What a terminal shows of a stream's messages.
+pub struct Display {
     /// Columns of the terminal; nothing where there is none.
     width: Option<usize>,
     /// The layers that have a line, from the top.
@@ -130,6 +141,16 @@ struct Display {
 }
 
 impl Display {
+    /// Nothing shown yet, at a sink.
+    pub fn of(sink: Sink) -> Self {
+        Self::new(sink.width())
+    }
+
+    /// Shows a message at the sink it was made for.
+    pub fn show(&mut self, message: &Message, sink: Sink) {
+        sink.write(&self.render(message));
+    }
+
     fn new(width: Option<usize>) -> Self {
         Self { width, lines: Vec::new() }
     }

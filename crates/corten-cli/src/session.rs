@@ -145,31 +145,51 @@ impl Session {
             Endpoint::Tcp { .. } => self.tls()?,
             Endpoint::Unix(_) | Endpoint::Ssh { .. } => None,
         };
+        let client = Client::new(endpoint, self.options(tls))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Another daemon, by its address or by the name of a context. An address is spoken to without TLS: a context
+    /// says with which certificates.
+    pub fn client_of(&self, host: &str) -> Outcome<Client> {
+        let (host, tls) = if host.contains("://") {
+            (host.to_owned(), None)
+        } else {
+            (self.contexts().get(host)?.host().to_owned(), self.context_tls(host)?)
+        };
+        let endpoint: Endpoint = host.parse().map_err(|error| Failure::new(format!("{error}")))?;
+        let tls = tls.filter(|_| matches!(endpoint, Endpoint::Tcp { .. }));
+        Ok(Client::new(endpoint, self.options(tls))?)
+    }
+
+    fn options(&self, tls: Option<TlsFiles>) -> Options {
         let product = match self.persona {
             Persona::Docker => Product::Docker,
             Persona::Corten => Product::Corten,
         };
-        let options = Options {
+        Options {
             product,
             tls,
             headers: self.config.headers(),
             fixed_version: environment("DOCKER_API_VERSION"),
             user_agent: format!("Docker-Client/{} ({})", env!("CARGO_PKG_VERSION"), std::env::consts::OS),
-        };
-        let client = Client::new(endpoint, options)?;
-        Ok(self.client.get_or_init(|| client))
+        }
+    }
+
+    fn context_tls(&self, name: &str) -> Outcome<Option<TlsFiles>> {
+        let contexts = self.contexts();
+        let folder = contexts.tls(name);
+        let there = |file: &str| Some(folder.join(file)).filter(|path| path.exists());
+        let identity = there("cert.pem").zip(there("key.pem"));
+        let ca = there("ca.pem");
+        let verify = !contexts.get(name)?.skip_verify();
+        Ok((ca.is_some() || identity.is_some()).then_some(TlsFiles { ca, identity, verify }))
     }
 
     fn tls(&self) -> Outcome<Option<TlsFiles>> {
         let name = self.current_context();
         if name != context::DEFAULT {
-            let contexts = self.contexts();
-            let folder = contexts.tls(&name);
-            let there = |file: &str| Some(folder.join(file)).filter(|path| path.exists());
-            let identity = there("cert.pem").zip(there("key.pem"));
-            let ca = there("ca.pem");
-            let verify = !contexts.get(&name)?.skip_verify();
-            return Ok((ca.is_some() || identity.is_some()).then_some(TlsFiles { ca, identity, verify }));
+            return self.context_tls(&name);
         }
         let verify = match self.globals.given("tlsverify") {
             Some(_) => self.globals.on("tlsverify"),

@@ -69,11 +69,7 @@ async fn dial(
         }
         Endpoint::Ssh { arguments, socket, .. } => {
             let mut command = tokio::process::Command::new("ssh");
-            command.args(arguments).arg("docker");
-            if let Some(socket) = socket {
-                command.arg(format!("--host=unix://{socket}"));
-            }
-            command.args(["system", "dial-stdio"]);
+            command.args(arguments).arg(far_command(socket.as_deref(), product));
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
             let mut child = command.spawn().map_err(unreachable)?;
             let (Some(stdout), Some(stdin)) = (child.stdout.take(), child.stdin.take()) else {
@@ -83,6 +79,26 @@ async fn dial(
             Ok(Box::new(tokio::io::join(stdout, stdin)))
         }
     }
+}
+
+/// What the far end's shell runs: `ssh` hands it one line.
+fn far_command(socket: Option<&str>, product: Product) -> String {
+    let host = socket.map(|path| format!("--host={} ", quoted(&format!("unix://{path}"))));
+    let dial = |program: &str| format!("{program} {}system dial-stdio", host.as_deref().unwrap_or_default());
+    match product {
+        Product::Docker => dial("docker"),
+        // The machine may have either, and its user any shell.
+        Product::Corten => {
+            let (corten, docker) = (dial("exec corten"), dial("exec docker"));
+            let choice = format!("if command -v corten >/dev/null 2>&1; then {corten}; else {docker}; fi");
+            format!("sh -c {}", quoted(&choice))
+        }
+    }
+}
+
+/// A text as one word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// The name of the group that owns a socket, for the cure; `docker` where it cannot be found.
@@ -100,4 +116,23 @@ fn group_of(path: &Path) -> String {
         })
         .find(|(name, id)| *id == gid && *name != "root")
         .map_or_else(fallback, |(name, _)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_far_end_is_told_in_one_line_what_to_run() {
+        assert_eq!(far_command(None, Product::Docker), "docker system dial-stdio");
+        assert_eq!(
+            far_command(Some("/run/it's.sock"), Product::Docker),
+            r"docker --host='unix:///run/it'\''s.sock' system dial-stdio"
+        );
+        assert_eq!(
+            far_command(None, Product::Corten),
+            "sh -c 'if command -v corten >/dev/null 2>&1; then exec corten system dial-stdio; \
+             else exec docker system dial-stdio; fi'"
+        );
+    }
 }

@@ -10,6 +10,7 @@ use crate::events::Events;
 use crate::exec::{Execs, Remembered};
 use crate::image::Images;
 use crate::image::pull::Puller;
+use crate::image::transfer::Transfers;
 use crate::logs::shipping::Shipping;
 use crate::logs::{Logs, Watcher};
 use crate::network::Networks;
@@ -40,6 +41,8 @@ pub struct Engine {
     pub containers: Arc<Containers>,
     /// Processes executed in containers.
     pub execs: Arc<Execs>,
+    /// Images from and to other daemons.
+    pub transfers: Transfers,
     /// Brings images from registries.
     pub puller: Arc<Puller>,
     /// Logs of containers.
@@ -147,6 +150,7 @@ impl Engine {
             config,
             paths,
             runtime,
+            transfers: Transfers::new(images.clone()),
             images,
             store,
             events,

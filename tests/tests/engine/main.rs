@@ -16,6 +16,7 @@ mod logs;
 mod networks;
 mod streams;
 mod system;
+mod transfer;
 mod volumes;
 
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         links::cases(),
         logs::cases(),
         build::cases(),
+        transfer::cases(),
         bad_input::cases(),
         cli::cases(),
         faults::cases(),

@@ -137,6 +137,7 @@ static CONTEXT: &[Entry] = &[
 
 static IMAGE: &[Entry] = &[
     leaf("build", &image::build::BUILD),
+    leaf("copy", &image::copy::COPY),
     leaf("history", &image::history::HISTORY),
     leaf("import", &image::import::IMPORT),
     leaf("inspect", &inspect::IMAGE_INSPECT),

@@ -1,4 +1,4 @@
-//! Images: list, inspect, load, save, import, tag, remove, history, prune, pull, push, search.
+//! Images: list, inspect, load, save, import, tag, remove, history, prune, pull, push, search, and copies from daemon to daemon.
 //!
 //! Everything here answers as dockerd 28.5 does with its containerd image store: an image's id is the digest of what
 //! its name points at, and one image may hold manifests for several platforms. Names and content live in
@@ -29,6 +29,7 @@ mod save;
 mod search;
 mod summary;
 mod tag;
+pub mod transfer;
 mod usage;
 
 pub use commit::{CommitError, CommitRequest};

@@ -10,6 +10,7 @@ pub mod logs;
 pub mod networks;
 pub mod registry;
 pub mod system;
+pub mod transfer;
 pub mod volumes;
 
 use crate::Router;
@@ -26,6 +27,7 @@ pub fn all() -> Router {
     networks::routes(&mut r);
     registry::routes(&mut r);
     system::routes(&mut r);
+    transfer::routes(&mut r);
     volumes::routes(&mut r);
     // Last: a route that exists wins.
     absent::routes(&mut r);

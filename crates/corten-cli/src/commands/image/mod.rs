@@ -1,6 +1,7 @@
 //! Commands on images.
 
 pub mod build;
+pub mod copy;
 pub mod history;
 pub mod import;
 pub mod load;
