@@ -35,7 +35,7 @@ mod xattr;
 
 pub use apply::{Applied, ApplyOptions, DeferredLink, Ownership, Whiteouts, apply, unpack};
 pub use changes::{Change, ChangeKind, changes};
-pub use compression::{Compression, decompress, gzip};
+pub use compression::{Compression, decompress, gzip, gzip_into};
 pub use diff::diff;
 pub use entry::{Attributes, Entry, EntryKind, Time};
 pub use error::{ApplyError, DiffError};

@@ -68,6 +68,10 @@ pub struct Builder<'a, H> {
     pub cancel: &'a CancellationToken,
 }
 
+/// The note about an image's parent that the classic builder leaves with its name: the image that its last stage began
+/// with. Docker's own name for it.
+pub const PARENT_LABEL: &str = "org.mobyproject.image.parent";
+
 /// The results of the stages that are done, and what all stages share.
 pub(crate) struct Shared<'a, H> {
     pub builder: &'a Builder<'a, H>,
@@ -126,16 +130,17 @@ impl<H: Executor + ImageSource> Builder<'_, H> {
             self.output.event(Event::Step { index, total: shared.total, code: &global.code });
             index += 1;
         }
+        let mut parents: Vec<Option<Digest>> = vec![None; program.stages.len()];
         for stage in &planned {
             let mut build = StageBuild::new(&shared, stage, args.for_stage(), index);
             let outcome = build.run().await;
-            let StageBuild { draft, index: next, args: stage_args, .. } = build;
+            let StageBuild { draft, base: parent, index: next, args: stage_args, .. } = build;
             index = next;
             args.absorb(&stage_args);
             if let Err(error) = outcome {
                 // What was built so far serves the next attempt.
                 if let Some(draft) = draft.filter(|draft| !draft.is_unchanged()) {
-                    self.keep(&draft, &[])?;
+                    self.keep(&draft, parent, &[])?;
                 }
                 return Err(error);
             }
@@ -144,8 +149,9 @@ impl<H: Executor + ImageSource> Builder<'_, H> {
                 self.output.event(Event::Stage(&id));
             }
             if stage.index != target {
-                self.keep(&draft, &[])?;
+                self.keep(&draft, parent, &[])?;
             }
+            parents[stage.index] = parent;
             shared.drafts[stage.index] = Some(draft);
         }
         let unconsumed = args.unconsumed();
@@ -153,7 +159,7 @@ impl<H: Executor + ImageSource> Builder<'_, H> {
             self.output.event(Event::Unconsumed(&unconsumed));
         }
         let Some(draft) = shared.drafts[target].take() else { return Err(BuildError::Cancelled) };
-        let id = self.keep(&draft, &request.names)?;
+        let id = self.keep(&draft, parents[target], &request.names)?;
         self.output.event(Event::Built(&id));
         for name in &request.names {
             self.output.event(Event::Tagged(&name.familiar()));
@@ -161,8 +167,8 @@ impl<H: Executor + ImageSource> Builder<'_, H> {
         Ok(id)
     }
 
-    /// Stores a draft as an image with these names, or with none.
-    fn keep(&self, draft: &Draft, names: &[Reference]) -> Result<Digest, BuildError> {
+    /// Stores a draft as an image with these names, or with none, and notes the image it began with.
+    fn keep(&self, draft: &Draft, parent: Option<Digest>, names: &[Reference]) -> Result<Digest, BuildError> {
         if let Some(base) = draft.id().filter(|_| draft.is_unchanged()) {
             // The image is there already; only names may be new.
             let Some(known) = self.store.images().names_of(&base).into_iter().next() else { return Ok(base) };
@@ -178,11 +184,13 @@ impl<H: Executor + ImageSource> Builder<'_, H> {
         intake.bytes(corten_store::oci::media::CONFIG, &documents.config)?;
         intake.bytes(corten_store::oci::media::MANIFEST, &documents.manifest)?;
         let id = documents.descriptor.digest;
+        let labels: BTreeMap<String, String> =
+            parent.into_iter().map(|parent| (PARENT_LABEL.to_owned(), parent.to_string())).collect();
         if names.is_empty() && self.store.images().names_of(&id).is_empty() {
-            intake.name(Name::Dangling(id), documents.descriptor.clone(), BTreeMap::new());
+            intake.name(Name::Dangling(id), documents.descriptor.clone(), labels.clone());
         }
         for name in names {
-            intake.name(Name::Reference(name.clone()), documents.descriptor.clone(), BTreeMap::new());
+            intake.name(Name::Reference(name.clone()), documents.descriptor.clone(), labels.clone());
         }
         intake.commit()?;
         Ok(id)

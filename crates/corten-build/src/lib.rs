@@ -38,7 +38,7 @@ pub mod select;
 mod stage;
 pub mod transfer;
 
-pub use build::{Builder, Removal, Request};
+pub use build::{Builder, PARENT_LABEL, Removal, Request};
 pub use context::{Context, ContextError, DOCKERFILE};
 pub use error::{BuildError, CopyError, HostError};
 pub use executor::{Executor, ImageSource, RunStep};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use corten_dockerfile::{Ast, Instruction, Item, Lex};
 use corten_store::oci::RunConfig;
-use corten_store::{Intake, IntakeError, Snapshot, Store, Sync};
+use corten_store::{Intake, IntakeError, Snapshot, SnapshotError, Store, Sync, Upper};
 use corten_types::{ContainerId, Digest};
 
 use crate::args::{BuildArgs, name_of};
@@ -27,6 +27,8 @@ pub(crate) struct StageBuild<'a, H> {
     pub index: usize,
     /// The image so far; there once the base is.
     pub draft: Option<Draft>,
+    /// The image that the stage begins with, if it begins with one.
+    pub base: Option<Digest>,
     /// The container that the current step has spoken of.
     pub container: Option<ContainerId>,
 }
@@ -41,7 +43,7 @@ pub(crate) struct Step {
 
 impl<'a, H: Executor + ImageSource> StageBuild<'a, H> {
     pub fn new(shared: &'a Shared<'a, H>, stage: &'a PlannedStage, args: BuildArgs, index: usize) -> Self {
-        Self { shared, stage, args, index, draft: None, container: None }
+        Self { shared, stage, args, index, draft: None, base: None, container: None }
     }
 
     pub fn emit(&self, event: Event<'_>) {
@@ -58,6 +60,7 @@ impl<'a, H: Executor + ImageSource> StageBuild<'a, H> {
         self.announce(&stage.code);
         let mut draft = self.base().await?;
         let triggers = draft.take_triggers();
+        self.base = draft.id();
         let base = draft.clone();
         self.draft = Some(draft);
         if triggers.is_empty() {
@@ -302,18 +305,19 @@ impl StepSnapshot {
         let (store, lease) = (self.store.clone(), self.lease.clone());
         let key = snapshot.key().to_owned();
         let made = blocking(move || -> Result<Option<NewLayer>, IntakeError> {
-            let empty = std::fs::read_dir(snapshot.upper()).is_ok_and(|mut entries| entries.next().is_none());
-            if empty {
-                return Ok(None);
-            }
             let intake = store.intake();
-            let (descriptor, _chain) =
-                intake.commit_snapshot(snapshot.key(), corten_store::oci::media::LAYER)?;
+            let Some(layer) = intake.commit_snapshot(snapshot.key(), Upper::Becomes)? else {
+                return Ok(None);
+            };
             intake.commit_under(&lease)?;
-            Ok(Some(NewLayer { diff_id: descriptor.digest, descriptor }))
+            Ok(Some(NewLayer { diff_id: layer.diff_id, descriptor: layer.descriptor }))
         })
         .await;
-        self.store.snapshots().remove(&key).await?;
+        match self.store.snapshots().remove(&key).await {
+            // It is the layer's tree.
+            Err(SnapshotError::NotFound { .. }) if matches!(made, Ok(Some(_))) => {}
+            removed => removed?,
+        }
         Ok(made?)
     }
 

@@ -28,6 +28,7 @@ pub(crate) mod partial;
 mod unpack;
 
 pub use blob::BlobWriter;
+pub use unpack::{Committed, Upper};
 
 use crate::content::{Content, ContentError};
 use crate::database::{DatabaseError, Durability};
@@ -123,6 +124,8 @@ struct Staged {
     /// Unpacked, but not settled with what lies beneath.
     trees: HashMap<Digest, unpack::Unpacked>,
     layers: HashMap<Digest, LayerRow>,
+    /// The snapshots that are the trees of some of the layers, by those.
+    taken: HashMap<Digest, String>,
     names: Vec<(Name, Descriptor, BTreeMap<String, String>)>,
 }
 
@@ -307,7 +310,9 @@ impl Intake {
             let twins: Vec<Digest> =
                 staged.layers.keys().filter(|chain| shared.has_tree(&state, chain)).copied().collect();
             for chain in twins {
-                if let Some(twin) = staged.layers.remove(&chain) {
+                if let Some(twin) = staged.layers.remove(&chain)
+                    && staged.taken.remove(&chain).is_none()
+                {
                     trash::discard(shared, &shared.layout.snapshot(twin.dir));
                 }
             }
@@ -330,7 +335,10 @@ impl Intake {
             return Ok(());
         }
         let (new_blobs, new_layers, new_names) = (blobs.clone(), layers.clone(), names.clone());
+        let taken: Vec<String> = staged.taken.values().cloned().collect();
+        let ended = taken.clone();
         shared.database.write_blocking(Durability::Full, move |tx| {
+            ended.iter().try_for_each(|key| state::delete_snapshot(tx, key))?;
             new_blobs.iter().try_for_each(|(digest, size)| state::put_blob(tx, digest, *size))?;
             new_layers.iter().try_for_each(|(chain, row)| state::put_layer(tx, chain, row))?;
             new_names.iter().try_for_each(|(name, row)| write_name(tx, name, row))
@@ -338,6 +346,7 @@ impl Intake {
         let mut state = shared.state.write();
         state.blobs.extend(blobs);
         state.layers.extend(layers);
+        taken.iter().for_each(|key| drop(state.snapshots.remove(key)));
         state.apply_names(names);
         Ok(())
     }
@@ -370,8 +379,11 @@ fn discard_staged(shared: &Shared, staged: Staged) {
     for (path, _) in staged.blobs.into_values() {
         trash::discard(shared, &path);
     }
-    for row in staged.layers.into_values() {
-        trash::discard(shared, &shared.layout.snapshot(row.dir));
+    for (chain, row) in staged.layers {
+        // What is a snapshot's is its owner's to remove.
+        if !staged.taken.contains_key(&chain) {
+            trash::discard(shared, &shared.layout.snapshot(row.dir));
+        }
     }
 }
 

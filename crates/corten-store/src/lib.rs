@@ -48,7 +48,7 @@ pub use corten_archive::{Applied, ApplyError, Limits};
 pub use corten_archive::{Change, ChangeKind};
 pub use database::{DatabaseError, Durability};
 pub use image::{Image, ImageError, Images, Layer};
-pub use intake::{BlobWriter, Intake, IntakeError};
+pub use intake::{BlobWriter, Committed, Intake, IntakeError, Upper};
 pub use name::{Name, NamedImage};
 pub use overlay::Sync;
 pub use records::Records;

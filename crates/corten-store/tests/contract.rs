@@ -7,7 +7,7 @@ use std::path::Path;
 
 use corten_archive::{Entry, EntryKind, Writer};
 use corten_store::oci::{Descriptor, ImageConfig, Manifest, RootFs, media};
-use corten_store::{ChangeKind, ImageError, IntakeError, Layer, Name, Store, Sync};
+use corten_store::{ChangeKind, ImageError, IntakeError, Layer, Name, Store, Sync, Upper};
 use corten_types::Digest;
 use rustix::fs::{Mode, OFlags};
 
@@ -175,15 +175,24 @@ async fn a_container_sees_the_image_and_keeps_its_writes_to_itself() {
     assert!(snapshots.usage("one").unwrap().size > snapshots.usage("two").unwrap().size);
 
     let intake = store.intake();
-    let (layer, committed) = intake.commit_snapshot("one", media::DOCKER_LAYER).unwrap();
+    assert_eq!(intake.commit_snapshot("two", Upper::Stays).unwrap(), None);
+    let made = intake.commit_snapshot("one", Upper::Stays).unwrap().unwrap();
     intake.commit().unwrap();
-    assert_eq!(committed, Digest::chain(chain.as_ref(), &layer.digest));
-    let view = snapshots.view(Some(&committed)).unwrap();
+    assert_eq!(made.chain, Digest::chain(chain.as_ref(), &made.diff_id));
+    assert_eq!(made.descriptor.media_type, media::LAYER_GZIP);
+    let mut plain = Vec::new();
+    snapshots.diff("one", &mut plain).unwrap();
+    assert_eq!(made.diff_id, Digest::of(&plain));
+    let view = snapshots.view(Some(&made.chain)).unwrap();
     assert_eq!(read(&view, "etc/a").as_deref(), Some("mine"));
     assert_eq!(read(&view, "new"), None);
     assert_eq!(read(&view, "fresh").as_deref(), Some("mine"));
     drop(view);
 
+    // The same changes give the same layer; this time there is one already.
+    let intake = store.intake();
+    assert_eq!(intake.commit_snapshot("one", Upper::Becomes).unwrap(), Some(made));
+    intake.commit().unwrap();
     snapshots.remove("one").await.unwrap();
     assert!(snapshots.get("one").is_err());
     assert!(snapshots.remove("one").await.is_err());
@@ -196,6 +205,48 @@ async fn a_container_sees_the_image_and_keeps_its_writes_to_itself() {
     let scratch = snapshots.prepare("scratch", None).await.unwrap().mount(Sync::Normal).unwrap();
     write(&scratch, "x", "y");
     assert_eq!(read(&scratch, "x").as_deref(), Some("y"));
+}
+
+#[tokio::test]
+async fn what_a_step_wrote_becomes_the_layer_where_it_lies() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
+    take(&store, &["app:1"], &two_layers());
+    let chain = store.images().resolve("app:1").unwrap().chain_id();
+    let snapshots = store.snapshots();
+    for key in ["given up", "step"] {
+        let snapshot = snapshots.prepare(key, chain.as_ref()).await.unwrap();
+        write(&snapshot.mount(Sync::Volatile).unwrap(), "made", key);
+        let intake = store.intake();
+        let made = intake.commit_snapshot(key, Upper::Becomes).unwrap().unwrap();
+        if key == "given up" {
+            // Without a commit it is the snapshot's still.
+            drop(intake);
+            snapshots.remove(key).await.unwrap();
+            assert!(!snapshots.has_chain(&made.chain));
+            continue;
+        }
+        let upper = snapshot.upper().to_owned();
+        let inode = |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+        let before = inode(&upper.join("made"));
+        let lease = store.intake();
+        intake.commit_under(&lease).unwrap();
+        assert!(snapshots.get(key).is_err() && snapshots.has_chain(&made.chain));
+        assert_eq!(inode(&upper.join("made")), before);
+        assert!(!snapshot.work().exists());
+        let view = snapshots.view(Some(&made.chain)).unwrap();
+        assert_eq!(read(&view, "made").as_deref(), Some(key));
+        assert_eq!(read(&view, "etc/a").as_deref(), Some("above"));
+        assert_eq!(store.collect().await.unwrap(), corten_store::Collected::default());
+        drop(lease);
+        assert_eq!(
+            store.collect().await.unwrap().layers.iter().map(|(chain, _)| *chain).collect::<Vec<_>>(),
+            [made.chain]
+        );
+    }
 }
 
 #[tokio::test]

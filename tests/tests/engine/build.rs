@@ -3,7 +3,7 @@ use corten_tests::archive;
 use corten_tests::engine::Engine;
 use serde_json::json;
 
-use crate::case::{cases, encode, output, shell, with};
+use crate::case::{array, cases, encode, output, shell, with};
 
 cases![
     Both instructions_make_the_image,
@@ -14,6 +14,8 @@ cases![
     Both a_failing_step_tells_its_code,
     Both errors_point_at_the_line,
     Both a_compressed_context_is_taken,
+    Both a_stage_that_another_begins_with_is_not_listed,
+    Both layers_are_compressed,
 ];
 
 /// Builds `files` and gives the text of the stream.
@@ -194,4 +196,35 @@ fn crc32(data: &[u8]) -> u32 {
             |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 },
         )
     })
+}
+
+fn a_stage_that_another_begins_with_is_not_listed(e: &mut Engine) -> Result<()> {
+    let count = || -> Result<usize> { Ok(array(e.get("/images/json")?.expect(200)?.json()?).len()) };
+    let before = count()?;
+    let dockerfile =
+        "FROM busybox AS first\nRUN echo first > /first\nFROM first\nRUN echo second > /second\n";
+    build(e, "t=staged", &[("Dockerfile", dockerfile)])?;
+    ensure!(count()? == before + 1, "{}", e.get("/images/json")?.text());
+    let all = array(e.get("/images/json?all=1")?.expect(200)?.json()?);
+    ensure!(all.len() > before + 1, "{all:?}");
+    e.delete("/images/staged")?.expect(200)?;
+    ensure!(count()? == before);
+    Ok(())
+}
+
+fn layers_are_compressed(e: &mut Engine) -> Result<()> {
+    build(e, "t=pressed", &[("Dockerfile", "FROM busybox\nRUN seq 1 20000 > /numbers\n")])?;
+    let saved = archive::read(&e.get("/images/pressed/get")?.expect(200)?.body)?;
+    let document = |name: &str| -> Result<serde_json::Value> {
+        let found = saved.iter().find(|(path, _)| path.trim_start_matches("./") == name);
+        Ok(serde_json::from_slice(&found.ok_or_else(|| anyhow::anyhow!("no {name}"))?.1)?)
+    };
+    let blob =
+        |value: &serde_json::Value| format!("blobs/{}", value.as_str().unwrap_or_default().replace(':', "/"));
+    let manifest = document(&blob(&document("index.json")?["manifests"][0]["digest"]))?;
+    let layer = array(manifest["layers"].clone()).pop().unwrap_or_default();
+    ensure!(layer["mediaType"].as_str().is_some_and(|kind| kind.ends_with("gzip")), "{layer}");
+    ensure!(layer["size"].as_u64().is_some_and(|size| size < 90_000), "{layer}");
+    e.delete("/images/pressed")?.expect(200)?;
+    Ok(())
 }

@@ -16,6 +16,7 @@ cases![
     Both a_subpath_of_a_volume_is_mounted,
     Both a_subpath_stays_inside_the_volume,
     Both an_image_is_mounted_read_only,
+    Both modes_are_shown_as_docker_does,
 ];
 
 fn a_named_volume_keeps_its_content(e: &mut Engine) -> Result<()> {
@@ -188,5 +189,24 @@ fn an_image_is_mounted_read_only(e: &mut Engine) -> Result<()> {
     e.remove(&id)?;
     let (_, out, err) = output(e, with(shell("ls /img/group"), mount(json!({ "Subpath": "etc" }))))?;
     ensure!(out == "/img/group\n", "{out:?} {err:?}");
+    Ok(())
+}
+
+fn modes_are_shown_as_docker_does(e: &mut Engine) -> Result<()> {
+    let body = with(
+        json!({ "Image": "busybox", "Volumes": { "/plain": {} } }),
+        json!({ "HostConfig": {
+            "Binds": ["shown:/named", "shown:/read:ro"],
+            "Mounts": [{ "Type": "volume", "Target": "/long" }],
+        } }),
+    );
+    let id = e.create("", body)?;
+    let mounts = array(e.get(&format!("/containers/{id}/json"))?.expect(200)?.json()?["Mounts"].clone());
+    let mut modes: Vec<_> = mounts.iter().map(|m| (m["Destination"].clone(), m["Mode"].clone())).collect();
+    modes.sort_by_key(|(destination, _)| destination.to_string());
+    let wanted = [("/long", "z"), ("/named", "z"), ("/plain", ""), ("/read", "ro")];
+    ensure!(modes == wanted.map(|(destination, mode)| (json!(destination), json!(mode))), "{modes:?}");
+    e.delete(&format!("/containers/{id}?v=1"))?.expect(204)?;
+    e.delete("/volumes/shown")?.expect(204)?;
     Ok(())
 }

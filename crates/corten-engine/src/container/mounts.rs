@@ -33,7 +33,7 @@ pub struct MountPoint {
     pub destination: String,
     /// Volume driver.
     pub driver: String,
-    /// Options as given in the short form.
+    /// Options as given in the short form; [`VOLUME_MODE`] where somebody asked for a volume without any.
     pub mode: String,
     /// Writable.
     pub rw: bool,
@@ -46,6 +46,9 @@ pub struct MountPoint {
     /// The mount in its long form.
     pub spec: Mount,
 }
+
+/// The options that Docker shows of a volume for which none were given.
+const VOLUME_MODE: &str = "z";
 
 /// Why a mount is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,7 +156,9 @@ pub fn parse_bind(raw: &str, volume_driver: &str) -> Result<MountPoint, MountErr
         spec.bind_options.get_or_insert_default().propagation = propagation.into();
     }
     let mut point = parse_mount(&spec).map_err(|error| MountError(format!("{}: {error}", invalid())))?;
-    point.mode = mode.into();
+    if !mode.is_empty() {
+        point.mode = mode.into();
+    }
     // Only the long form insists on a source that exists.
     point.create_source = point.kind == MountKind::Bind;
     Ok(point)
@@ -188,6 +193,7 @@ pub fn parse_mount(spec: &Mount) -> Result<MountPoint, MountError> {
         "volume" => {
             point.kind = MountKind::Volume;
             point.name = spec.source.clone();
+            point.mode = VOLUME_MODE.into();
             point.copy = !volume.is_some_and(|o| o.no_copy);
             point.driver =
                 volume.and_then(|o| o.driver_config.as_ref()).map(|d| d.name.clone()).unwrap_or_default();

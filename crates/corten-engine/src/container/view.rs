@@ -44,16 +44,13 @@ impl View {
                 MountKind::Tmpfs => "tmpfs",
                 MountKind::Image => "image",
             };
-            let volume = point.kind == MountKind::Volume;
-            // Docker writes `z` where no mode was given and the volume is its own driver's.
-            let mode = if volume && point.mode.is_empty() { "z" } else { &point.mode };
             WireMount {
                 r#type: kind.into(),
                 name: point.name.clone(),
                 source: point.source.clone(),
                 destination: point.destination.clone(),
                 driver: point.driver.clone(),
-                mode: mode.into(),
+                mode: point.mode.clone(),
                 rw: point.rw,
                 propagation: point.propagation.clone(),
             }

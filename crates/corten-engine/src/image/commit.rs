@@ -6,7 +6,7 @@ use std::sync::Arc;
 use corten_build::commit::{ChangeError, change};
 use corten_build::draft::{Draft, NewLayer};
 use corten_store::oci::{RunConfig, media};
-use corten_store::{ImageError, IntakeError, Name, SnapshotError};
+use corten_store::{ImageError, IntakeError, Name, SnapshotError, Upper};
 use corten_types::{Digest, ErrorKind, Kind, Platform, Reference};
 
 use super::Images;
@@ -130,14 +130,9 @@ impl Images {
         let store = self.store.clone();
         super::blocking(move || {
             let intake = store.intake();
-            let upper = store.snapshots().get(&id)?;
-            let empty = std::fs::read_dir(upper.upper()).is_ok_and(|mut entries| entries.next().is_none());
-            if empty {
-                return Ok((intake, None));
-            }
-            let (descriptor, _chain) = intake.commit_snapshot(&id, media::LAYER)?;
-            let layer = NewLayer { diff_id: descriptor.digest, descriptor };
-            Ok((intake, Some(layer)))
+            let made = intake.commit_snapshot(&id, Upper::Stays)?;
+            let layer = made.map(|made| NewLayer { descriptor: made.descriptor, diff_id: made.diff_id });
+            Ok((intake, layer))
         })
         .await
     }

@@ -1,5 +1,6 @@
 use corten_api::image::HistoryItem;
-use corten_types::{Digest, Platform};
+use corten_store::NamedImage;
+use corten_types::Platform;
 
 use super::{Error, Images, PARENT_LABEL, seconds, signed};
 
@@ -31,22 +32,29 @@ impl Images {
             });
         }
         steps.reverse();
-        // What the classic builder noted about parents gives earlier steps an id too.
-        let mut current = Some(named);
-        for step in &mut steps {
-            let Some(image) = current else { break };
+        // What the classic builder noted about parents gives earlier steps an id too: an image is its history's last.
+        let total = steps.len();
+        let mut current = Some((named, total));
+        while let Some((image, own)) = current {
+            let Some(step) = steps.get_mut(total - own) else { break };
             step.id = image.id().to_string();
             let names = self.store.images().names_of(&image.id());
             let tags: Vec<String> =
                 names.iter().filter_map(|named| named.name.reference().map(|name| name.familiar())).collect();
             step.tags = (!tags.is_empty()).then_some(tags);
-            let parent: Option<Digest> = image.labels.get(PARENT_LABEL).and_then(|text| text.parse().ok());
-            current = parent.and_then(|parent| {
-                let mut parents = self.store.images().names_of(&parent);
-                let labelled = parents.iter().rposition(|parent| parent.labels.contains_key(PARENT_LABEL));
-                if parents.is_empty() { None } else { Some(parents.swap_remove(labelled.unwrap_or(0))) }
-            });
+            let parent = image.labels.get(PARENT_LABEL).and_then(|text| self.parent(text));
+            current = parent.filter(|(_, length)| *length < own);
         }
         Ok(steps)
+    }
+
+    /// The image that a note names, and the length of its history; nothing where it has gone.
+    fn parent(&self, note: &str) -> Option<(NamedImage, usize)> {
+        let images = self.store.images();
+        let mut names = images.names_of(&note.parse().ok()?);
+        let labelled = names.iter().rposition(|name| name.labels.contains_key(PARENT_LABEL));
+        let image = if names.is_empty() { return None } else { names.swap_remove(labelled.unwrap_or(0)) };
+        let whole = images.resolve(&image.id().to_string()).ok()?;
+        Some((image, whole.config.history.len()))
     }
 }

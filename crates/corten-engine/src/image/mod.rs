@@ -43,8 +43,7 @@ pub use save::SavePlan;
 pub use search::SearchError;
 pub use usage::{ImageUse, State};
 
-/// The note about an image's parent that the classic builder leaves with its name.
-pub const PARENT_LABEL: &str = "org.mobyproject.image.parent";
+pub use corten_build::PARENT_LABEL;
 
 /// The images of this engine.
 pub struct Images {
