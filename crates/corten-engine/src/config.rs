@@ -150,7 +150,7 @@ impl EngineConfig {
 /// Where things lie below the two roots.
 ///
 /// ```text
-/// data_root  corten.db  content/  snapshots/  containers/<id>/  volumes/  tmp/
+/// data_root  corten.db  content/  snapshots/  containers/<id>/  volumes/  events/  tmp/
 /// exec_root  runtime.db  containers/<id>/{config.json,shim.sock,exit.json,shim.pid}  netns/<id>  mounts/<id>
 /// ```
 #[derive(Debug, Clone)]
@@ -190,6 +190,11 @@ impl Paths {
     /// The folder of all volumes.
     pub fn volumes(&self) -> PathBuf {
         self.data_root.join("volumes")
+    }
+
+    /// The journal of events.
+    pub fn events(&self) -> PathBuf {
+        self.data_root.join("events")
     }
 
     /// Scratch space on the same file system as the content.

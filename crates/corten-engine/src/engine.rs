@@ -115,7 +115,9 @@ impl Engine {
         let runtime = Records::open(&runtime_path, Durability::None)
             .map_err(|source| OpenError::Database { path: runtime_path, source })?;
         let store = Store::open(&paths.data_root, unpacker(&config)).await?;
-        let events = Arc::new(Events::new());
+        let folder = paths.events();
+        let events = Events::open(&folder).map_err(|source| OpenError::Folder { path: folder, source })?;
+        let events = Arc::new(events);
         let volumes = Volumes::open(store.records().clone(), &paths.data_root, events.clone())?;
         let volumes = Arc::new(volumes);
         let records = store.records().clone();

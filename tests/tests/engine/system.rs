@@ -1,4 +1,4 @@
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use corten_tests::engine::Engine;
 
 use crate::case::{array, cases, encode, shell};
@@ -13,6 +13,7 @@ cases![
     Both events_of_a_life_come_in_order,
     Both disk_usage_lists_what_is_there,
     CortenOnly what_is_missing_is_501_by_name,
+    CortenOnly events_are_told_after_a_death_and_name_who_asked,
 ];
 
 fn ping_answers_with_dockers_headers(e: &mut Engine) -> Result<()> {
@@ -107,6 +108,27 @@ fn what_is_missing_is_501_by_name(e: &mut Engine) -> Result<()> {
     for (path, word) in [("/swarm", "swarm"), ("/plugins", "plugin")] {
         let answer = e.get(path)?.expect(501)?;
         ensure!(answer.message().to_lowercase().contains(word), "{path}: {}", answer.message());
+    }
+    Ok(())
+}
+
+fn events_are_told_after_a_death_and_name_who_asked(e: &mut Engine) -> Result<()> {
+    let id = e.run("", shell("sleep 600"))?;
+    let filters = encode(&format!(r#"{{"container":["{id}"]}}"#));
+    let told = |e: &Engine| -> Result<Vec<serde_json::Value>> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 1;
+        e.get(&format!("/events?since=0&until={now}&filters={filters}"))?.expect(200)?.json_lines()
+    };
+    e.kill_and_restart()?;
+    e.remove(&id)?;
+    let events = told(e)?;
+    let actions: Vec<&str> = events.iter().filter_map(|event| event["Action"].as_str()).collect();
+    ensure!(actions == ["create", "start", "kill", "die", "destroy"], "{actions:?}");
+    for action in ["create", "start", "kill", "destroy"] {
+        let event = events.iter().find(|event| event["Action"] == action);
+        let attributes = &event.context("the event")?["Actor"]["Attributes"];
+        let (uid, pid) = (&attributes["actor.uid"], &attributes["actor.pid"]);
+        ensure!(uid == "0" && pid == std::process::id().to_string().as_str(), "{action}: {attributes}");
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::owner::Owner;
 use super::state::{Refusal, Request, admit};
 use super::{ContainerError, View};
 use crate::attach::Waiting;
+use crate::events::{acting, requester};
 use crate::shim::{Exit, Shim};
 
 /// Work that the owner of a container does.
@@ -119,10 +120,12 @@ impl Container {
         F: for<'a> FnOnce(&'a mut Owner) -> BoxFuture<'a, T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
+        // Whoever asked is who acts, also in the owner's task.
+        let requester = requester();
         let job: Job = Box::new(move |owner| {
-            Box::pin(async move {
+            Box::pin(acting(requester, async move {
                 let _ = answer.send(job(owner).await);
-            })
+            }))
         });
         let gone = || ContainerError::Gone(self.id.clone());
         self.jobs.send(job).map_err(|_| gone())?;

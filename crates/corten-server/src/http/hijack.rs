@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use corten_engine::events::{Requester, acting};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The type of a framed stream (stdout and stderr told apart).
@@ -48,6 +49,13 @@ impl Hijack {
         F: Future<Output = ()> + Send + 'static,
     {
         Self { content_type: None, task: Box::new(move |connection| Box::pin(task(connection))) }
+    }
+
+    /// What the task does is done on this client's behalf.
+    pub(crate) fn acting(self, requester: Requester) -> Self {
+        let Self { content_type, task } = self;
+        let task = |connection| Box::pin(acting(Some(requester), task(connection))) as _;
+        Self { content_type, task: Box::new(task) }
     }
 
     /// The type of a framed stream.

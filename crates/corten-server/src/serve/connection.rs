@@ -106,11 +106,13 @@ pub(crate) async fn serve_connection<T: Transport + 'static>(
     check_host: bool,
 ) {
     let progress = Arc::new(Progress::default());
+    let peer = socket.peer();
     let slot: Arc<Mutex<Option<Wish>>> = Arc::default();
     let service = {
         let (progress, slot) = (progress.clone(), slot.clone());
-        service_fn(move |request| {
+        service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
             let (server, progress, slot) = (server.clone(), progress.clone(), slot.clone());
+            request.extensions_mut().insert(peer.clone());
             Box::pin(async move { respond(&server, request, check_host, &progress, &slot).await })
         })
     };

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use corten_engine::Engine;
+use corten_engine::events::{Requester, acting};
 use futures_util::FutureExt;
-use http::header::{EXPECT, HeaderName, HeaderValue, LOCATION, SERVER};
+use http::header::{EXPECT, HeaderName, HeaderValue, LOCATION, SERVER, USER_AGENT};
 use http::{Method, StatusCode, Uri};
 use tokio::sync::Notify;
 
 use super::Origins;
 use super::connection::Answers;
+use super::socket::Peer;
 use crate::http::{ApiVersion, Content, Hijack, Query, Request, RequestBody, RequestHead, Response, Router};
 use crate::{ApiError, routes};
 
@@ -132,6 +134,7 @@ impl Server {
             Ok(version) => version,
             Err(error) => return with_version_headers(Response::error(&error)),
         };
+        let requester = requester(&parts);
         let head = RequestHead {
             engine: self.engine.clone(),
             method: parts.method,
@@ -144,7 +147,7 @@ impl Server {
         let request = Request { head, body };
         let fate = if found.route.ends_with_client { Fate::EndsWithClient } else { Fate::RunsOn };
         began(fate);
-        let work = AssertUnwindSafe(found.call(request)).catch_unwind();
+        let work = AssertUnwindSafe(acting(Some(requester.clone()), found.call(request))).catch_unwind();
         let server = self.clone();
         let work = async move {
             work.await.unwrap_or_else(|panic| {
@@ -178,11 +181,13 @@ impl Server {
         if is_head {
             response = response.without_body();
         }
-        if let Content::Hijack(hijack) = &mut response.content
-            && !version.at_least(42)
-        {
-            // Older clients know one type for both kinds of stream.
-            hijack.content_type = hijack.content_type.map(|_| Hijack::RAW);
+        if let Content::Hijack(hijack) = response.content {
+            let mut hijack = hijack.acting(requester);
+            if !version.at_least(42) {
+                // Older clients know one type for both kinds of stream.
+                hijack.content_type = hijack.content_type.map(|_| Hijack::RAW);
+            }
+            response.content = Content::Hijack(hijack);
         }
         with_version_headers(response).header(HeaderName::from_static("docker-experimental"), "false")
     }
@@ -195,6 +200,13 @@ impl Server {
         }
         result
     }
+}
+
+/// Who asks, for the events that come of it.
+fn requester(parts: &http::request::Parts) -> Requester {
+    let Peer { uid, pid, address } = parts.extensions.get().cloned().unwrap_or_default();
+    let client = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Requester { uid, pid, address, client: client.to_owned() }
 }
 
 fn with_version_headers(mut response: Response) -> Response {

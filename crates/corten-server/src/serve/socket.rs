@@ -45,6 +45,14 @@ pub enum Socket {
     Tcp(Arc<TcpStream>),
 }
 
+/// Who is at the other end of a connection: user and process on this machine, or an address.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Peer {
+    pub(crate) uid: Option<u32>,
+    pub(crate) pid: Option<i32>,
+    pub(crate) address: Option<String>,
+}
+
 /// How often a client that has shut down its sending side only is looked at again.
 const HALF_CLOSED_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -58,6 +66,24 @@ pub(crate) enum Departure {
 }
 
 impl Socket {
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> Peer {
+        match self {
+            Self::Unix(stream) => {
+                let credentials = stream.peer_cred().ok();
+                Peer {
+                    uid: credentials.map(|credentials| credentials.uid()),
+                    pid: credentials.and_then(|credentials| credentials.pid()),
+                    address: None,
+                }
+            }
+            Self::Tcp(stream) => {
+                let address = stream.peer_addr().ok().map(|address| address.to_string());
+                Peer { address, ..Peer::default() }
+            }
+        }
+    }
+
     /// Whether this came over TCP.
     pub(crate) fn is_tcp(&self) -> bool {
         matches!(self, Self::Tcp(_))

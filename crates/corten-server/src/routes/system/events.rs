@@ -21,11 +21,13 @@ pub(super) async fn events(req: Request) -> Result<Response, ApiError> {
     let filters = query.filters()?;
     let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
     let rest = past.until.map(|until| Duration::from_nanos(u64::try_from(until - now).unwrap_or(0)));
-    let (old, mut stream) = req.engine().events.follow(past);
+    let (history, mut stream) = req.engine().events.follow(past);
     let version = req.version();
-    let wanted = move |event: &Event| shown(event, version) && event.passes(&filters);
     let (mut lines, response) = Response::json_lines();
     tokio::spawn(async move {
+        let read = tokio::task::spawn_blocking(move || (history.read(&filters), filters)).await;
+        let Ok((old, filters)) = read else { return };
+        let wanted = move |event: &Event| shown(event, version) && event.passes(&filters);
         if send(&mut lines, old.into_iter().filter(|e| wanted(e))).await.is_err()
             || rest == Some(Duration::ZERO)
         {
