@@ -21,14 +21,14 @@ cases![
 
 /// What a command did.
 #[derive(Debug, PartialEq, Eq)]
-struct Done {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Done {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
 /// Runs `line` with every command line tool that fits the engine: docker's against both, ours against ours.
-fn each(e: &Engine, body: impl Fn(&dyn Fn(&str) -> Result<Done>) -> Result<()>) -> Result<()> {
+pub fn each(e: &Engine, body: impl Fn(&dyn Fn(&str) -> Result<Done>) -> Result<()>) -> Result<()> {
     let mut tools: Vec<PathBuf> = docker_binary().into_iter().collect();
     if e.which == Which::Corten {
         tools.push(corten_binary()?);

@@ -12,6 +12,7 @@ mod exec;
 mod faults;
 mod images;
 mod links;
+mod manifests;
 mod logs;
 mod networks;
 mod streams;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         logs::cases(),
         build::cases(),
         transfer::cases(),
+        manifests::cases(),
         bad_input::cases(),
         cli::cases(),
         faults::cases(),

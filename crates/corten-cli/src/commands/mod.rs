@@ -6,6 +6,7 @@ mod context;
 mod image;
 mod inspect;
 mod login;
+mod manifest;
 mod network;
 mod search;
 mod system;

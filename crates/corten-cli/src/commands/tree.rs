@@ -4,7 +4,7 @@ use super::container::{
     attach, commit, copy, create, diff, exec, export, kill, logs, ls, pause, port, prune, rename, restart,
     rm, run, start, stats, stop, top, update, wait,
 };
-use super::{completion, context, image, inspect, login, network, search, system, volume};
+use super::{completion, context, image, inspect, login, manifest, network, search, system, volume};
 use crate::command::{Command, Entry, Group, Node};
 
 const fn leaf(name: &'static str, command: &'static Command) -> Entry {
@@ -45,6 +45,7 @@ pub static ROOT: &[Entry] = &[
     branch("container", "Manage containers", CONTAINER),
     branch("context", "Manage contexts", CONTEXT),
     branch("image", "Manage images", IMAGE),
+    branch("manifest", "Manage image manifests and manifest lists", MANIFEST),
     branch("network", "Manage networks", NETWORK),
     branch("registry", "Run a registry", REGISTRY),
     branch("system", "Manage the engine", SYSTEM),
@@ -83,7 +84,6 @@ pub static ROOT: &[Entry] = &[
     absent("checkpoint"),
     absent("compose"),
     absent("config"),
-    absent("manifest"),
     absent("node"),
     absent("plugin"),
     absent("secret"),
@@ -149,6 +149,14 @@ static IMAGE: &[Entry] = &[
     also("rm", &["remove"], &image::rm::RM),
     leaf("save", &image::save::SAVE),
     leaf("tag", &image::tag::TAG),
+];
+
+static MANIFEST: &[Entry] = &[
+    leaf("annotate", &manifest::annotate::ANNOTATE),
+    leaf("create", &manifest::create::CREATE),
+    leaf("inspect", &manifest::inspect::INSPECT),
+    leaf("push", &manifest::push::PUSH),
+    leaf("rm", &manifest::rm::RM),
 ];
 
 static NETWORK: &[Entry] = &[
