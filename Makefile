@@ -2,12 +2,13 @@
 #
 #   make demo      build, start a sealed daemon, build and run examples/web, clean up
 #   make test      everything that needs no other engine; ends with "N passed, N failed"
+#   make test-vm   what needs another machine: cgroup v2 alone, systemd, AppArmor; boots one in qemu, takes ten minutes
 #   make install   PREFIX=/usr/local   make uninstall   PREFIX=/usr/local
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: all build demo test lint install uninstall
+.PHONY: all build demo test test-vm lint install uninstall
 
 all: build
 
@@ -19,6 +20,9 @@ demo:
 
 test:
 	@scripts/test.sh
+
+test-vm:
+	@scripts/test-vm.sh
 
 lint:
 	cargo fmt --all --check

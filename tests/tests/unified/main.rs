@@ -1,0 +1,1 @@
+fn main() { println!("test nothing ... ok"); }
