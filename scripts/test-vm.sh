@@ -109,16 +109,16 @@ boot() {
   timeout -k 10 "${CORTEN_VM_LIMIT:-1500}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m "$3" -nographic -no-reboot -nodefaults \
     -serial stdio -kernel "$(ls "$KERNEL"/boot/vmlinuz-*)" -initrd "$image" \
     -append "console=ttyS0 panic=-1 quiet loglevel=3 apparmor=1 security=apparmor corten.part=$name" < /dev/null 2>&1 \
-    | tr -d '\r' | tee "$log" | sed -n 's/^vm: //p'
+    | sed -u 's/\r//g' | tee "$log" | sed -un 's/^vm: //p'
 }
 
 KERNEL=$(kernel)
 busybox=$(busybox_static)
 cargo build -q -p corten -p corten-shim
 cargo test -q --no-run -p corten-runtime --test container
-cargo test -q --no-run -p corten-tests --test engine --test unified
+cargo test -q --no-run -p corten-tests --test engine --test runtime
 # The newest build of each test program.
-for name in container engine unified; do
+for name in container engine runtime; do
   path=$(find "$CARGO_TARGET_DIR/debug/deps" -maxdepth 1 -name "$name-*" -type f -perm -100 -printf '%T@ %p\n' | sort -n | tail -n 1)
   [ -z "$path" ] || echo "$name ${path#* }"
 done > "$work/executables"

@@ -33,9 +33,18 @@ pub struct Engine {
 impl Engine {
     /// Starts the real Docker, if `$CORTEN_PEERS/bin` or `PATH` has one.
     pub fn docker() -> Result<Option<Self>> {
+        Self::docker_with(&Value::Object(serde_json::Map::new()))
+    }
+
+    /// The same with further settings in its `daemon.json`.
+    pub fn docker_with(more: &Value) -> Result<Option<Self>> {
         let Some(dockerd) = find_dockerd() else { return Ok(None) };
         let dir = tempdir("docker")?;
-        std::fs::write(dir.join("daemon.json"), r#"{"features": {"containerd-snapshotter": true}}"#)?;
+        let mut settings = serde_json::json!({ "features": { "containerd-snapshotter": true } });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            settings[key] = value.clone();
+        }
+        std::fs::write(dir.join("daemon.json"), settings.to_string())?;
         let mut command = Command::new(&dockerd);
         command.args(["--config-file", &text(&dir.join("daemon.json"))]);
         if let Some(bin) = dockerd.parent() {
@@ -47,10 +56,15 @@ impl Engine {
 
     /// Starts ours, from `$CORTEN_BIN`.
     pub fn corten() -> Result<Self> {
+        Self::corten_with(&[])
+    }
+
+    /// Starts ours with further flags.
+    pub fn corten_with(flags: &[&str]) -> Result<Self> {
         let dir = tempdir("corten")?;
         std::fs::write(dir.join("daemon.json"), "{}")?;
         let mut command = Command::new(corten_binary()?);
-        command.arg("daemon").args(["--config-file", &text(&dir.join("daemon.json"))]);
+        command.arg("daemon").args(["--config-file", &text(&dir.join("daemon.json"))]).args(flags);
         Self::start(Which::Corten, dir, command)
     }
 

@@ -15,8 +15,10 @@ pub struct EngineConfig {
     /// The program that unpacks layers when it is executed as `corten-worker`; without one they are unpacked in this
     /// process, which is for tests.
     pub worker: Option<PathBuf>,
-    /// Parent of the containers' cgroups.
+    /// Parent of the containers' cgroups: a path, or a slice of systemd.
     pub cgroup_parent: String,
+    /// Who makes the containers' cgroups.
+    pub cgroup_driver: CgroupDriver,
     /// Log driver of containers that name none.
     pub log_driver: String,
     /// Options of [`Self::log_driver`].
@@ -59,6 +61,26 @@ pub struct EngineConfig {
     pub cgroupns_mode: Option<String>,
     /// What can change while the daemon runs, as it is at the start; see [`crate::system::System::live`].
     pub live: Live,
+}
+
+/// Who makes the containers' cgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CgroupDriver {
+    /// The engine, in the file system.
+    #[default]
+    Cgroupfs,
+    /// systemd, a scope for each container.
+    Systemd,
+}
+
+impl CgroupDriver {
+    /// Docker's name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cgroupfs => "cgroupfs",
+            Self::Systemd => "systemd",
+        }
+    }
 }
 
 /// Settings that a reload changes.
@@ -122,6 +144,7 @@ impl EngineConfig {
             shim: shim.into(),
             worker: None,
             cgroup_parent: "/corten".into(),
+            cgroup_driver: CgroupDriver::default(),
             log_driver: "json-file".into(),
             log_options: BTreeMap::new(),
             default_ulimits: BTreeMap::new(),

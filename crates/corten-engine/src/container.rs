@@ -131,6 +131,10 @@ impl Containers {
     /// No containers yet; [`Self::restore`] reads them.
     pub fn new(parts: Parts) -> Self {
         let Parts { config, paths, store, events, volumes, networks, shipping } = parts;
+        let mut facts = HostFacts::read();
+        if facts.apparmor {
+            facts.default_apparmor = crate::apparmor::provide_default();
+        }
         let shared = Shared {
             config,
             paths,
@@ -140,7 +144,7 @@ impl Containers {
             networks,
             shipping,
             packing: Packing::new(),
-            facts: HostFacts::read(),
+            facts,
             binary: OnceLock::new(),
             registry: RwLock::default(),
             stopping: AtomicBool::new(false),

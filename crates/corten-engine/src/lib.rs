@@ -17,6 +17,7 @@
 //!
 //! No HTTP and no JSON names here: the wire types of `corten-api` appear only as the newest shape of a request.
 
+mod apparmor;
 pub mod attach;
 pub mod build;
 pub mod config;

@@ -1,7 +1,8 @@
 //! Mounts of snapshots: made detached, so that they appear in nobody's mount table until somebody attaches them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -32,27 +33,74 @@ const VALUE_MAX: usize = 255;
 
 /// An overlay of the trees `lower` (top first), writable where there is an upper directory. At least one tree, and at
 /// least two where there is none.
+///
+/// Kernels before 6.5 take the trees in one text, which holds some sixty of them; more are `E2BIG` there.
 pub(crate) fn mount(lower: &[impl AsRef<Path>], writable: Option<Writable<'_>>) -> Result<OwnedFd, Errno> {
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&context, "source", "overlay")?;
+    /// Whether this kernel was seen to need the text: what it does not understand it says only at the end.
+    static ONE_TEXT: AtomicBool = AtomicBool::new(false);
+    if !ONE_TEXT.load(Ordering::Relaxed) {
+        match mount_tree_by_tree(lower, writable.as_ref()) {
+            Err(Errno::INVAL) => {}
+            other => return other,
+        }
+    }
+    let mounted = mount_with_one_text(lower, writable.as_ref())?;
+    ONE_TEXT.store(true, Ordering::Relaxed);
+    Ok(mounted)
+}
+
+fn mount_tree_by_tree(lower: &[impl AsRef<Path>], writable: Option<&Writable<'_>>) -> Result<OwnedFd, Errno> {
+    let context = begin()?;
     for tree in lower {
         set_directory(&context, "lowerdir+", tree.as_ref())?;
     }
-    if let Some(writable) = &writable {
-        set_directory(&context, "upperdir", writable.upper)?;
-        set_directory(&context, "workdir", writable.work)?;
+    finish(&context, writable)
+}
+
+fn begin() -> Result<OwnedFd, Errno> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "source", "overlay")?;
+    Ok(context)
+}
+
+/// The trees by the numbers of their descriptors, as names in the folder of descriptors: short enough for one text.
+fn mount_with_one_text(
+    lower: &[impl AsRef<Path>],
+    writable: Option<&Writable<'_>>,
+) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |path: &Path| rustix::fs::open(path, flags, Mode::empty());
+    let trees = lower.iter().map(|tree| open(tree.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    let numbers: Vec<_> = trees.iter().map(|tree| tree.as_raw_fd().to_string()).collect();
+    let text = numbers.join(":");
+    if text.len() > VALUE_MAX {
+        return Err(Errno::TOOBIG);
+    }
+    let descriptors = open(Path::new("/proc/self/fd"))?;
+    let mounted = corten_sys::process::within_directory(descriptors.as_fd(), || {
+        let context = begin()?;
+        fsconfig_set_string(&context, "lowerdir", &text)?;
+        Ok(finish(&context, writable)?)
+    });
+    mounted.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+fn finish(context: &OwnedFd, writable: Option<&Writable<'_>>) -> Result<OwnedFd, Errno> {
+    if let Some(writable) = writable {
+        set_directory(context, "upperdir", writable.upper)?;
+        set_directory(context, "workdir", writable.work)?;
         if writable.sync == Sync::Volatile {
-            fsconfig_set_flag(&context, "volatile")?;
+            fsconfig_set_flag(context, "volatile")?;
         }
     }
     // An upper directory must hold whole files and directories: layers are made from it.
-    fsconfig_set_string(&context, "redirect_dir", "nofollow")?;
-    fsconfig_set_string(&context, "metacopy", "off")?;
-    fsconfig_set_string(&context, "index", "off")?;
-    fsconfig_create(&context)?;
+    fsconfig_set_string(context, "redirect_dir", "nofollow")?;
+    fsconfig_set_string(context, "metacopy", "off")?;
+    fsconfig_set_string(context, "index", "off")?;
+    fsconfig_create(context)?;
     let attributes =
         if writable.is_some() { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_RDONLY };
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 fn set_directory(context: impl AsFd, key: &str, path: &Path) -> Result<(), Errno> {
@@ -63,4 +111,38 @@ fn set_directory(context: impl AsFd, key: &str, path: &Path) -> Result<(), Errno
     let directory =
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     fsconfig_set_fd(context, key, &directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees_in_one_text_make_the_same_overlay() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: mounts need root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let tree = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("which"), name).unwrap();
+            path
+        };
+        let lower = [tree("top"), tree("bottom")];
+        std::fs::write(lower[1].join("below"), "").unwrap();
+        for mounted in [mount(&lower, None), mount_with_one_text(&lower, None)] {
+            let mounted = match mounted {
+                Ok(mounted) => mounted,
+                Err(errno) => return println!("skipped: no overlay here: {errno}"),
+            };
+            let open =
+                |name: &str| rustix::fs::openat(&mounted, name, OFlags::RDONLY, Mode::empty()).unwrap();
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut std::fs::File::from(open("which")), &mut text).unwrap();
+            assert_eq!(text, "top");
+            open("below");
+        }
+    }
 }

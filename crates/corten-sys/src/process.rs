@@ -291,6 +291,23 @@ pub fn set_scheduling(scheduling: &Scheduling) -> io::Result<()> {
     Ok(())
 }
 
+/// Runs `body` on a thread of its own whose current directory is `directory`; the process's stays what it is.
+pub fn within_directory<T: Send>(
+    directory: BorrowedFd<'_>,
+    body: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            // SAFETY: CLONE_FS gives this thread a copy of root, current directory and umask; no memory and no
+            // descriptor is affected, and the thread ends with the scope.
+            check(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_FS) })?;
+            rustix::process::fchdir(directory)?;
+            body()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,6 +328,15 @@ mod tests {
         assert!(matches!(fork(0, None), Err(ForkError::Threads)));
         drop(done);
         let _ = thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_thread_has_a_directory_of_its_own() {
+        let before = std::env::current_dir().unwrap();
+        let root = std::fs::File::open("/proc").unwrap();
+        let inside = within_directory(root.as_fd(), std::env::current_dir).unwrap();
+        assert_eq!(inside, std::path::Path::new("/proc"));
+        assert_eq!(std::env::current_dir().unwrap(), before);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct HostFacts {
     pub capabilities: Vec<&'static str>,
     /// AppArmor is on.
     pub apparmor: bool,
+    /// The AppArmor profile of containers that name none; empty when there is none.
+    pub default_apparmor: String,
     /// Kernel version, major and minor.
     pub kernel: (u32, u32),
     /// Whether sysctls that every container gets exist: `net.ipv4.ping_group_range`,
@@ -56,6 +58,7 @@ impl HostFacts {
             masked_paths: masked_paths(),
             capabilities: capabilities(),
             apparmor: read_line("/sys/module/apparmor/parameters/enabled").as_deref() == Some("Y"),
+            default_apparmor: String::new(),
             kernel: kernel(),
             default_sysctls: Path::new("/proc/sys/net/ipv4/ip_unprivileged_port_start").exists(),
         }

@@ -3,6 +3,8 @@
 use corten_api::container::{GraphDriver, Inspect, NetworkSettings, State as WireState, Ulimit};
 use jiff::Timestamp;
 
+use super::oci_spec::{self, SecurityOptions};
+use super::record::Record;
 use super::{Container, ContainerError, Containers, Shared, View};
 
 /// Docker's zero time.
@@ -38,6 +40,16 @@ impl Shared {
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         Ok((signed(own), signed(own + below)))
     }
+}
+
+/// The AppArmor profile that the container runs under.
+fn apparmor(shared: &Shared, record: &Record) -> String {
+    if !shared.facts.apparmor {
+        return String::new();
+    }
+    let options = SecurityOptions::parse(record.host.security_opt.as_deref().unwrap_or_default(), false);
+    let options = options.unwrap_or_default();
+    oci_spec::security::apparmor(&options, record.host.privileged, &shared.facts)
 }
 
 fn inspect(shared: &Shared, container: &Container) -> Inspect {
@@ -84,7 +96,7 @@ fn inspect(shared: &Shared, container: &Container) -> Inspect {
         platform: "linux".into(),
         mount_label: String::new(),
         process_label: String::new(),
-        app_armor_profile: String::new(),
+        app_armor_profile: if started { apparmor(shared, record) } else { String::new() },
         exec_ids: (!execs.is_empty()).then_some(execs),
         host_config: host,
         graph_driver: GraphDriver { data: None, name: DRIVER.into() },

@@ -6,7 +6,7 @@ use corten_api::container::{Config, HostConfig};
 
 use super::host::HostFacts;
 use super::validate::{Invalid, invalid};
-use crate::config::EngineConfig;
+use crate::config::{CgroupDriver, EngineConfig};
 use crate::logs::driver::LogDriver;
 
 /// Fills what the request leaves open from the image.
@@ -98,6 +98,10 @@ pub fn with_defaults(host: &mut HostConfig, facts: &HostFacts, engine: &EngineCo
     }
     if matches!(host.network_mode.as_str(), "" | "default") {
         host.network_mode = "bridge".into();
+    }
+    let parent = host.resources.cgroup_parent.as_str();
+    if engine.cgroup_driver == CgroupDriver::Systemd && !(parent.is_empty() || parent.ends_with(".slice")) {
+        return invalid("cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\"");
     }
     let limits = &mut host.resources;
     if limits.memory > 0 && limits.memory_swap == 0 {

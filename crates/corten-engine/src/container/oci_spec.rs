@@ -15,7 +15,7 @@ use super::{caps, user};
 mod devices;
 mod limits;
 mod mounts;
-mod security;
+pub(super) mod security;
 
 pub use devices::{Devices, device_rule, resolve_devices};
 pub use limits::{BlockDevices, resolve_block_devices, resources};

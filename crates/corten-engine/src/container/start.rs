@@ -16,6 +16,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use corten_runtime::cgroup::Scope;
 use corten_runtime::spec::Device;
 use corten_sys::path::Root;
 use corten_types::ErrorKind;
@@ -28,6 +29,7 @@ use super::record::{NetworkView, Record};
 use super::source::{self, Sources};
 use super::state::{Refusal, Request, Run, State, admit};
 use super::{ContainerError, Containers, Shared, log, user};
+use crate::config::CgroupDriver;
 use crate::network::{Netns, NetworkMode, Sandbox};
 use crate::shim::{Create, Shim, ShimBinary, ShimError, ShimEvents, ShimSpec, Size, StartFailure};
 
@@ -189,7 +191,7 @@ impl Owner {
         let record = self.view.record.clone();
         let shared = self.shared.clone();
         let cgroup = cgroup_path(&shared, &record);
-        let spec = make_spec(&shared, &record, &mounted, sandbox, &cgroup)?;
+        let spec = make_spec(&shared, &record, &mounted, sandbox, &cgroups_path(&shared, &record))?;
         let exec_dir = shared.paths.container_exec(&record.id);
         // What an earlier run left would be taken for this one's end.
         let _ = fs::remove_dir_all(&exec_dir);
@@ -302,8 +304,34 @@ pub(super) fn delete_cgroup(path: &str) {
     });
 }
 
-/// The cgroup of a container: its parent's path and its id.
+/// The cgroup of a container as its specification names it: a path, or the scope that systemd is to make.
+pub(super) fn cgroups_path(shared: &Shared, record: &Record) -> String {
+    match shared.config.cgroup_driver {
+        CgroupDriver::Cgroupfs => cgroup_path(shared, record),
+        CgroupDriver::Systemd => {
+            let parent = record.host.resources.cgroup_parent.as_str();
+            let slice = if parent.is_empty() { shared.config.cgroup_parent.as_str() } else { parent };
+            format!("{slice}:{SCOPE_PREFIX}:{}", record.id)
+        }
+    }
+}
+
+/// First part of the names of containers' scopes; tools of the machine know it.
+const SCOPE_PREFIX: &str = "docker";
+
+/// The scope of a container, where systemd makes the cgroups.
+pub(super) fn cgroup_scope(shared: &Shared, record: &Record) -> Option<Scope> {
+    match shared.config.cgroup_driver {
+        CgroupDriver::Cgroupfs => None,
+        CgroupDriver::Systemd => Scope::parse(&cgroups_path(shared, record), SCOPE_PREFIX, &record.id).ok(),
+    }
+}
+
+/// The path of a container's cgroup: its parent's path and its id, or its scope's.
 pub(super) fn cgroup_path(shared: &Shared, record: &Record) -> String {
+    if let Some(scope) = cgroup_scope(shared, record) {
+        return scope.path();
+    }
     let parent = match record.host.resources.cgroup_parent.as_str() {
         "" => shared.config.cgroup_parent.as_str(),
         own => own,

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::record::Record;
-use super::start::{Mounted, cgroup_path, delete_cgroup, make_spec, read_text, start_error};
+use super::start::{Mounted, cgroup_path, cgroups_path, delete_cgroup, make_spec, read_text, start_error};
 use super::{ContainerError, Containers, Shared, create, endpoint, merge, user, validate};
 use crate::shim::{Attach, Create, LogConfig, Shim, ShimEvent, ShimEvents, ShimSpec, Streams};
 
@@ -105,7 +105,7 @@ impl Containers {
         let sandbox = shared.networks.attach(&endpoint::request(shared, record)).await?;
         let cgroup = cgroup_path(shared, record);
         let mounted = Mounted { rootfs, user, mounts: Vec::new() };
-        let spec = make_spec(shared, record, &mounted, &sandbox, &cgroup)?;
+        let spec = make_spec(shared, record, &mounted, &sandbox, &cgroups_path(shared, record))?;
         let exec_dir = shared.paths.container_exec(&record.id);
         let failed =
             |source: io::Error| ContainerError::io(format!("prepare {}", exec_dir.display()), source);

@@ -13,6 +13,7 @@ use corten_runtime::cgroup::Cgroup;
 
 use super::source::Sources;
 use super::{Containers, Shared};
+use crate::config::CgroupDriver;
 use crate::shim::{Adopted, Shim, ShimSpec};
 
 /// How often it looks.
@@ -49,7 +50,10 @@ fn look(shared: &Shared) -> BTreeSet<String> {
     for folder in [durable.join("containers"), running.join("containers"), running.join("mounts")] {
         ids.extend(names(&folder));
     }
-    ids.extend(cgroups(&shared.config.cgroup_parent));
+    // Scopes that systemd made go by themselves, and those of other engines lie beside them.
+    if shared.config.cgroup_driver == CgroupDriver::Cgroupfs {
+        ids.extend(cgroups(&shared.config.cgroup_parent));
+    }
     ids.retain(|id| id.parse::<corten_types::ContainerId>().is_ok());
     let registry = shared.registry.read();
     ids.retain(|id| !registry.by_id.contains_key(id) && !registry.names.values().any(|owner| owner == id));

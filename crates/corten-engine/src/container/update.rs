@@ -7,7 +7,7 @@ use corten_runtime::cgroup::Cgroup;
 
 use super::oci_spec::{self, BlockDevices};
 use super::owner::Owner;
-use super::start::cgroup_path;
+use super::start::{cgroup_path, cgroup_scope};
 use super::state::{Request, admit};
 use super::validate::{Invalid, Purpose, invalid};
 use super::{ContainerError, Containers, validate};
@@ -36,7 +36,11 @@ impl Owner {
             .map_err(|error| Invalid(format!("Cannot update container {}: {error}", self.id())))?;
         if self.view.live.state.run().is_some() {
             let cgroup = Cgroup::open(&cgroup_path(&self.shared, &self.view.record))?;
-            cgroup.apply(&oci_spec::resources(&update.resources, &BlockDevices::default()))?;
+            let limits = oci_spec::resources(&update.resources, &BlockDevices::default());
+            if let Some(scope) = cgroup_scope(&self.shared, &self.view.record) {
+                scope.update(&limits, corten_runtime::cgroup::is_unified())?;
+            }
+            cgroup.apply(&limits)?;
         }
         Arc::make_mut(&mut self.view.record).host = host;
         self.publish();

@@ -111,7 +111,7 @@ impl Engine {
             ngoroutines: count_folder("/proc/self/task"),
             system_time: jiff::Timestamp::now().to_string(),
             logging_driver: self.config.log_driver.clone(),
-            cgroup_driver: "cgroupfs".into(),
+            cgroup_driver: self.config.cgroup_driver.name().into(),
             cgroup_version: host.cgroups.version.to_string(),
             nevents_listener: self.events.followers() as i64,
             kernel_version: host.kernel_version.clone(),
@@ -141,7 +141,7 @@ impl Engine {
             containerd_commit: Commit::default(),
             runc_commit: Commit { id: COMMIT.into(), expected: None },
             init_commit: Commit { id: COMMIT.into(), expected: None },
-            security_options: vec![format!("name=seccomp,profile={}", self.config.seccomp_source)],
+            security_options: security_options(self.containers.facts().apparmor, &self.config.seccomp_source),
             firewall_backend: Some(FirewallBackend { driver: "nftables".into(), info: None }),
             cdi_spec_dirs: Vec::new(),
             // Clients expect the member; empty says that there is no containerd.
@@ -179,4 +179,13 @@ fn registries(mirrors: &[String], insecure: &[String]) -> RegistryConfig {
         insecure_registry_cidrs: networks,
         mirrors: Some(mirrors.to_vec()).filter(|m| !m.is_empty()),
     }
+}
+/// The walls that this machine has, as Docker lists them.
+fn security_options(apparmor: bool, seccomp: &str) -> Vec<String> {
+    let mut options = Vec::new();
+    if apparmor {
+        options.push("name=apparmor".into());
+    }
+    options.push(format!("name=seccomp,profile={seccomp}"));
+    options
 }

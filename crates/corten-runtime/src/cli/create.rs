@@ -13,7 +13,7 @@ use super::state::{Container, Record, SCOPE_PREFIX, look, read_spec};
 use super::{CliError, Globals, time};
 use crate::capability::Capability;
 use crate::cgroup::{Cgroup, Scope, is_unified};
-use crate::container::hooks;
+use crate::container::{hooks, listen};
 use crate::spec::{LinuxResources, Process, Spec};
 use crate::{CreateRequest, Pivot, Rootfs, StartGate, Stdio, create_detached};
 
@@ -260,14 +260,6 @@ pub(super) fn inherited_streams() -> io::Result<Stdio> {
         stdout: rustix::stdio::stdout().try_clone_to_owned()?,
         stderr: rustix::stdio::stderr().try_clone_to_owned()?,
     })
-}
-
-fn listen(path: &Path) -> io::Result<OwnedFd> {
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    rustix::net::listen(&socket, 1)?;
-    Ok(socket)
 }
 
 /// Sends the master of a terminal to whoever listens on `path`.

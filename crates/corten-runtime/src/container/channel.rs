@@ -16,9 +16,11 @@
 //! The socket is close-on-exec: the execution of the program is the end of file.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use corten_sys::scm;
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::error::InitFailure;
@@ -71,10 +73,9 @@ impl Channel {
     }
 
     /// Starter: connects to the socket that a created container listens on.
-    pub(super) fn connect(address: &SocketAddrUnix) -> io::Result<Self> {
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        rustix::net::connect(&socket, address)?;
+    pub(super) fn connect(path: &Path) -> io::Result<Self> {
+        let (socket, address, _directory) = socket_at(path)?;
+        rustix::net::connect(&socket, &address)?;
         Ok(Self(socket))
     }
 
@@ -151,6 +152,27 @@ impl Channel {
     }
 }
 
+/// Makes a socket at `path` that [`Channel::accept`] can take a connection from.
+pub(crate) fn listen(path: &Path) -> io::Result<OwnedFd> {
+    let (socket, address, _directory) = socket_at(path)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, 1)?;
+    Ok(socket)
+}
+
+/// A socket and the address of `path`, which holds as long as the directory's descriptor does: a socket's name has at
+/// most 108 bytes, and the caller's directories may be longer.
+fn socket_at(path: &Path) -> io::Result<(OwnedFd, SocketAddrUnix, OwnedFd)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = rustix::fs::open(parent, flags, Mode::empty())?;
+    let name = path.file_name().unwrap_or_default();
+    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok((socket, SocketAddrUnix::new(short)?, directory))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,5 +187,19 @@ mod tests {
         }
         drop(child);
         assert!(matches!(parent.report().unwrap(), Report::End));
+    }
+
+    #[test]
+    fn a_socket_may_lie_in_a_long_path() {
+        let base = std::env::temp_dir().join(format!("corten-channel-{}", std::process::id()));
+        let directory = base.join("d".repeat(120));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("start.sock");
+        let listener = listen(&path).unwrap();
+        let starter = Channel::connect(&path).unwrap();
+        let waiting = Channel::accept(listener).unwrap();
+        starter.go().unwrap();
+        waiting.wait().unwrap();
+        std::fs::remove_dir_all(&base).unwrap();
     }
 }

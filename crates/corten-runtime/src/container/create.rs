@@ -130,8 +130,7 @@ fn make(request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Made, 
 impl StartGate {
     /// The gate of a container that [`create_detached`] made with a listener at this path.
     pub fn connect(path: &Path) -> io::Result<Self> {
-        let address = rustix::net::SocketAddrUnix::new(path)?;
-        Ok(Self { channel: Channel::connect(&address)? })
+        Ok(Self { channel: Channel::connect(path)? })
     }
 
     /// Lets the program run, and returns once it has been executed or could not be.

@@ -71,8 +71,7 @@ fn plan_node(device: &Device) -> Result<Node, String> {
     })
 }
 
-/// Fills `dev`, the root of a new and still private filesystem (or the container's own `/dev`), with the default nodes
-/// and links. The umask must be 0.
+/// Fills `dev`, the container's `/dev`, with the default nodes and links. It must be attached. The umask must be 0.
 pub(super) fn populate(dev: BorrowedFd<'_>) -> Result<(), InitFailure> {
     for (name, major, minor) in DEFAULTS {
         make_node(dev, Path::new(name), FileType::CharacterDevice, 0o666, makedev(major, minor))

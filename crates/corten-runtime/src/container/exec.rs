@@ -17,7 +17,7 @@ use super::error::{ExecError, InitFailure};
 use super::init::{self, ProcessPlan};
 use super::{ExecRequest, Execed, Stdio};
 use crate::cgroup::Membership;
-use crate::spec::{Linux, NamespaceKind};
+use crate::spec::{Linux, NamespaceKind, Process};
 
 /// Namespaces that a joining process takes over from the first process, with its children's pid namespace apart.
 const JOINED: [Kind; 7] =
@@ -39,7 +39,8 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
         preserve_fds: request.preserve_fds,
         death_signal: request.parent_death_signal,
     };
-    let plan = plan_process(request.process, linux, &options).map_err(ExecError::Spec)?;
+    let process = confined(request.process, request.spec.process.as_ref());
+    let plan = plan_process(&process, linux, &options).map_err(ExecError::Spec)?;
     let asked = plan.filter.as_ref().and_then(|filter| filter.agent.clone());
     let membership = match request.cgroup {
         Some(cgroup) => cgroup.membership().map_err(|e| system("join the cgroup", io::Error::other(e)))?,
@@ -122,6 +123,20 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
         Some(console) => Ok(Execed { pid, pidfd: process.finish(), console }),
         None => Err(ExecError::Died(process.reap())),
     }
+}
+
+/// `process` with the profile and label of the container's own where it names none: whoever joins is confined alike.
+fn confined(process: &Process, first: Option<&Process>) -> Process {
+    let mut process = process.clone();
+    if let Some(first) = first {
+        if process.apparmor_profile.is_empty() {
+            process.apparmor_profile.clone_from(&first.apparmor_profile);
+        }
+        if process.selinux_label.is_empty() {
+            process.selinux_label.clone_from(&first.selinux_label);
+        }
+    }
+    process
 }
 
 /// What the child needs to join the container.

@@ -19,6 +19,7 @@ mod rootfs;
 mod sysctl;
 
 pub(crate) use affinity::affinity_mask;
+pub(crate) use channel::listen;
 pub(crate) use create::hook_state;
 pub use create::{create, create_detached};
 pub use exec::exec;

@@ -123,7 +123,7 @@ impl AttachedRoot {
         }
         let own_dev = |mount: &&MountPlan| mount.destination == Path::new("/dev");
         match plan.mounts.iter().find(own_dev) {
-            // Filled before it was attached.
+            // Filled when it was made.
             Some(mount) if mount.is_new("tmpfs") => {}
             // The host's, or a filesystem that brings its own nodes.
             Some(_) => return self.make_working_directory(plan),
@@ -297,11 +297,6 @@ fn make_mount(
             })?;
             let like = covered.then_some(target.as_fd());
             let mount = new_filesystem(plan, kind, device, options, like).map_err(fail)?;
-            if kind == "tmpfs" && plan.destination == Path::new("/dev") {
-                devices::populate(mount.as_fd())?;
-                devices::make_directory(mount.as_fd(), "pts").map_err(fail)?;
-                devices::make_directory(mount.as_fd(), "shm").map_err(fail)?;
-            }
             if plan.copy_up {
                 copy_directory(target.as_fd(), mount.as_fd()).map_err(fail)?;
             }
@@ -309,7 +304,14 @@ fn make_mount(
             let changes =
                 MountPlan { attributes: Attributes::NONE, cleared: Attributes::NONE, ..plan.clone() };
             change_attributes(&mount, &changes).map_err(fail)?;
-            attach(&mount, target).map_err(fail)
+            attach(&mount, target).map_err(fail)?;
+            // Once it is attached: older kernels take no mount, which nodes are in a user namespace, on a detached one.
+            if kind == "tmpfs" && plan.destination == Path::new("/dev") {
+                devices::populate(mount.as_fd())?;
+                devices::make_directory(mount.as_fd(), "pts").map_err(fail)?;
+                devices::make_directory(mount.as_fd(), "shm").map_err(fail)?;
+            }
+            Ok(())
         }
         Source::Cgroup => {
             let fail = |e: io::Error| {

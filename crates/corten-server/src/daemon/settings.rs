@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use corten_engine::EngineConfig;
-use corten_engine::config::Live;
+use corten_engine::config::{CgroupDriver, Live};
 use serde_json::Value as Json;
 use tracing::level_filters::LevelFilter;
 
@@ -192,14 +192,7 @@ impl Settings {
         let without_effect = OPTIONS
             .iter()
             .filter(|o| o.effect == Effect::None && values.contains_key(o.name()))
-            .map(|o| o.name())
-            // The cgroups are made in the file system, whatever the driver is called.
-            .chain(
-                read.list("exec-opts")
-                    .iter()
-                    .any(|option| option == "native.cgroupdriver=systemd")
-                    .then_some("native.cgroupdriver=systemd"),
-            );
+            .map(|o| o.name());
         let hosts = hosts(&read, persona, tls.is_some())?;
         Ok(Self {
             warnings: reach_warnings(&hosts, tls.as_ref()),
@@ -234,8 +227,20 @@ fn engine(
         (Some(suffix), Persona::Corten) => format!("corten-{suffix}"),
         _ => persona.bridge().to_owned(),
     };
+    config.cgroup_driver = match read.list("exec-opts").iter().any(|o| o == "native.cgroupdriver=systemd") {
+        true => CgroupDriver::Systemd,
+        false => CgroupDriver::Cgroupfs,
+    };
     config.cgroup_parent = match (read.text("cgroup-parent"), instance) {
+        (Some(parent), _) if config.cgroup_driver == CgroupDriver::Systemd && !parent.ends_with(".slice") => {
+            return Err(bad(
+                "cgroup-parent",
+                parent,
+                "cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\"",
+            ));
+        }
         (Some(parent), _) => parent.to_owned(),
+        (None, _) if config.cgroup_driver == CgroupDriver::Systemd => "system.slice".to_owned(),
         (None, Some(suffix)) => format!("/corten-{suffix}"),
         (None, None) => "/corten".to_owned(),
     };
@@ -653,12 +658,20 @@ mod tests {
         let settings = settings(Persona::Corten, &["--userland-proxy=false", "--debug"]).unwrap();
         assert_eq!(settings.without_effect, ["userland-proxy"]);
         assert_eq!(settings.log_level, LevelFilter::DEBUG);
-        let settings = settings_of_driver("systemd");
-        assert_eq!(settings.without_effect, ["native.cgroupdriver=systemd"]);
-        assert!(settings_of_driver("cgroupfs").without_effect.is_empty());
     }
 
-    fn settings_of_driver(driver: &str) -> Settings {
-        settings(Persona::Corten, &["--exec-opt", &format!("native.cgroupdriver={driver}")]).unwrap()
+    #[test]
+    fn the_driver_of_cgroups_decides_what_their_parent_is() {
+        let of = |more: &[&str]| {
+            let args = [&["--exec-opt", "native.cgroupdriver=systemd"], more].concat();
+            settings(Persona::Corten, &args).map(|settings| settings.engine)
+        };
+        let engine = of(&[]).unwrap();
+        assert_eq!(
+            (engine.cgroup_driver, engine.cgroup_parent.as_str()),
+            (CgroupDriver::Systemd, "system.slice")
+        );
+        assert_eq!(of(&["--cgroup-parent", "a-b.slice"]).unwrap().cgroup_parent, "a-b.slice");
+        assert!(of(&["--cgroup-parent", "/a"]).unwrap_err().contains("xxx.slice"));
     }
 }

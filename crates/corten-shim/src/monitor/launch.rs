@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use corten_runtime::cgroup::Cgroup;
+use corten_runtime::cgroup::{Cgroup, CgroupError, Scope, is_unified};
 use corten_runtime::spec::{self, NamespaceKind, Spec};
 use corten_runtime::{
     CreateRequest, Created, ExecRequest, Execed, Pivot, Rootfs, StartError, StartGate, Stdio,
@@ -57,11 +57,17 @@ pub(super) fn create(
     let path = linux.map(|l| l.cgroups_path.clone()).filter(|path| !path.is_empty());
     let no_limits = spec::LinuxResources::default();
     let limits = linux.and_then(|l| l.resources.as_ref()).unwrap_or(&no_limits);
-    let cgroup = path
-        .as_deref()
-        .map(|path| Cgroup::create(path, limits))
-        .transpose()
-        .map_err(|error| failure(FailureClass::Runtime, chain(&error)))?;
+    let refused = |error: CgroupError| failure(FailureClass::Runtime, chain(&error));
+    // What systemd makes lives from a process to the next: the placeholder is there until init is.
+    let (path, placeholder) = match path {
+        Some(path) if Scope::is_named_by(&path) => {
+            let scope = Scope::parse(&path, "docker", id).map_err(refused)?;
+            let placeholder = scope.start(limits, is_unified()).map_err(refused)?;
+            (Some(scope.path()), Some(placeholder))
+        }
+        path => (path, None),
+    };
+    let cgroup = path.as_deref().map(|path| Cgroup::create(path, limits)).transpose().map_err(refused)?;
     let own_pids =
         linux.is_some_and(|l| l.namespaces.iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_empty()));
     let wanted = Wanted { stdin: request.open_stdin, stdout: true, stderr: true, big: true };
@@ -78,6 +84,7 @@ pub(super) fn create(
         new_keyring: true,
         pivot: Pivot::Root,
     });
+    drop(placeholder);
     let Created { pid, pidfd, console, gate } = match result {
         Ok(created) => created,
         Err(error) => {

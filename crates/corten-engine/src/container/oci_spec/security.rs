@@ -115,7 +115,7 @@ pub fn apparmor(options: &SecurityOptions, privileged: bool, facts: &HostFacts) 
     match (facts.apparmor, options.apparmor.as_str()) {
         (false, _) => String::new(),
         (true, "") if privileged => "unconfined".into(),
-        (true, "") => String::new(),
+        (true, "") => facts.default_apparmor.clone(),
         (true, profile) => profile.into(),
     }
 }
