@@ -49,6 +49,8 @@ pub struct EngineConfig {
     pub network: crate::network::NetworkConfig,
     /// Start containers without new privileges unless they say otherwise.
     pub no_new_privileges: bool,
+    /// Where specifications of devices lie (CDI); later ones win.
+    pub cdi_folders: Vec<PathBuf>,
     /// Where [`Self::seccomp`] comes from: `builtin`, `unconfined` or a path.
     pub seccomp_source: String,
     /// System call filter of containers that name none.
@@ -160,6 +162,7 @@ impl EngineConfig {
             default_address_pools: Vec::new(),
             network: crate::network::NetworkConfig::default(),
             no_new_privileges: false,
+            cdi_folders: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             seccomp_source: "builtin".into(),
             seccomp: crate::container::oci_spec::Seccomp::Default,
             shm_size: 64 << 20,

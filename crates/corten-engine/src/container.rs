@@ -25,6 +25,7 @@ use crate::shim::{ShimBinary, ShimError};
 use crate::volume::Volumes;
 
 pub mod caps;
+pub mod cdi;
 pub mod host;
 pub mod merge;
 pub mod mounts;

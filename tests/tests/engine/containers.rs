@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::case::{array, cases, encode, output, shell, with};
 
 cases![
+    Both a_vendors_device_is_given_by_name,
     Both shareable_memory_is_shared,
     Both a_wait_ends_with_each_exit,
     Both exit_codes_and_output_are_the_programs,
@@ -424,5 +425,54 @@ fn a_wait_ends_with_each_exit(e: &mut Engine) -> Result<()> {
     let policy = json!({ "HostConfig": { "RestartPolicy": { "Name": "always" } } });
     let id = e.run("", with(shell("sleep 0.2; exit 3"), policy))?;
     ensure!(e.wait(&id)? == 3);
+    e.remove(&id)
+}
+
+/// A specification of a made-up vendor where engines look for them, as long as this lives.
+struct Vendor(std::path::PathBuf);
+
+impl Vendor {
+    fn register() -> Result<Self> {
+        let folder = std::path::Path::new("/var/run/cdi");
+        std::fs::create_dir_all(folder)?;
+        let path = folder.join(format!("corten-tests-{}.json", std::process::id()));
+        let device = json!({ "name": "one", "containerEdits": {
+            "env": ["GADGET=one"],
+            "deviceNodes": [{ "path": "/dev/gadget", "hostPath": "/dev/null" }],
+            "mounts": [{ "hostPath": "/proc/version", "containerPath": "/gadget", "options": ["ro", "bind"] }],
+        } });
+        let specification =
+            json!({ "cdiVersion": "0.5.0", "kind": "corten.test/gadget", "devices": [device] });
+        std::fs::write(&path, specification.to_string())?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Vendor {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+        // Only if it is empty, as it was not there before.
+        let _ = std::fs::remove_dir("/var/run/cdi");
+    }
+}
+
+fn a_vendors_device_is_given_by_name(e: &mut Engine) -> Result<()> {
+    let _vendor = Vendor::register()?;
+    let device = |name: &str| json!({ "HostConfig": { "DeviceRequests": [{ "Driver": "cdi", "DeviceIDs": [name] }] } });
+    let script = "echo $GADGET; echo x > /dev/gadget && stat -c %t:%T /dev/gadget; cut -c 1-5 /gadget";
+    // Docker notices new specifications a moment later.
+    let (out, err) = e.until("the vendor is known", || {
+        let (_, out, err) = match output(e, with(shell(script), device("corten.test/gadget=one"))) {
+            Ok(result) => result,
+            Err(error) if error.to_string().contains("unresolvable CDI devices") => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some((out, err)))
+    })?;
+    ensure!(out == "one\n1:3\nLinux\n", "{out:?} {err:?}");
+    let id = e.create("", with(shell("true"), device("corten.test/gadget=none")))?;
+    let answer = e.post(&format!("/containers/{id}/start"))?;
+    let text = "CDI device injection failed: unresolvable CDI devices corten.test/gadget=none";
+    ensure!(answer.status >= 400 && answer.message().contains(text), "{}", answer.text());
     e.remove(&id)
 }

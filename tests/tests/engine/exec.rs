@@ -7,6 +7,7 @@ use crate::case::{cases, shell, with};
 
 cases![
     Both the_start_of_an_exec_decides_about_frames,
+    CortenOnly a_pause_never_catches_a_process_that_is_being_made,
     Both output_comes_in_frames_over_an_upgrade,
     Both the_old_form_without_upgrade_answers_200,
     Both input_is_read_and_its_end_is_seen,
@@ -166,5 +167,38 @@ fn the_start_of_an_exec_decides_about_frames(e: &mut Engine) -> Result<()> {
         let out = http::hijack(&e.socket(), &path, Body::Json(start), true)?.read_to_end()?;
         ensure!(out == expected, "{tty}: {:?}", String::from_utf8_lossy(&out));
     }
+    e.remove(&id)
+}
+
+/// A process that was frozen while it was made held up its monitor, and with it every verb of the container.
+fn a_pause_never_catches_a_process_that_is_being_made(e: &mut Engine) -> Result<()> {
+    let id = e.run("", shell("sleep 600"))?;
+    let body = json!({ "Cmd": ["true"] });
+    let engine: &Engine = e;
+    std::thread::scope(|scope| -> Result<()> {
+        let execs: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    for _ in 0..25 {
+                        let made = engine.post_json(&format!("/containers/{id}/exec"), body.clone())?;
+                        if made.status != 201 {
+                            continue;
+                        }
+                        let path = format!("/exec/{}/start", made.json()?["Id"].as_str().unwrap_or_default());
+                        let started = engine.post_json(&path, json!({ "Detach": true }))?;
+                        ensure!(matches!(started.status, 200 | 409), "{}", started.text());
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for _ in 0..60 {
+            engine.post(&format!("/containers/{id}/pause"))?.expect(204)?;
+            engine.post(&format!("/containers/{id}/unpause"))?.expect(204)?;
+        }
+        execs
+            .into_iter()
+            .try_for_each(|exec| exec.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
+    })?;
     e.remove(&id)
 }

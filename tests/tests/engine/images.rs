@@ -102,6 +102,7 @@ fn commit_keeps_the_writable_layer(e: &mut Engine) -> Result<()> {
     );
     e.post_json(&query, json!({}))?.expect(201)?;
     let image = e.get("/images/committed:1/json")?.expect(200)?.json()?;
+    ensure!(image["Parent"] == e.get("/images/busybox/json")?.json()?["Id"], "{}", image["Parent"]);
     ensure!(
         image["Author"] == "Ann"
             && image["Comment"] == "why"

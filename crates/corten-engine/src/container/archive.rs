@@ -179,7 +179,13 @@ fn unpack_error(error: ApplyError) -> ContainerError {
             match kind {
                 // The tree is in the way of the archive, which is the request's affair.
                 Some(
-                    Errno::EXIST | Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::ROFS | Errno::LOOP,
+                    Errno::EXIST
+                    | Errno::NOENT
+                    | Errno::NOTDIR
+                    | Errno::ISDIR
+                    | Errno::NOTEMPTY
+                    | Errno::ROFS
+                    | Errno::LOOP,
                 ) => Invalid(error.to_string()).into(),
                 _ => ContainerError::io("unpack an archive", std::io::Error::other(error)),
             }

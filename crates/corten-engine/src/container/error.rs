@@ -75,6 +75,9 @@ pub enum ContainerError {
         /// The subpath.
         subpath: String,
     },
+    /// Devices that cannot be given.
+    #[error(transparent)]
+    Devices(#[from] super::cdi::CdiError),
     /// Not a signal.
     #[error(transparent)]
     Signal(#[from] SignalError),
@@ -181,6 +184,7 @@ impl Kind for ContainerError {
             | Self::Mount(_)
             | Self::DuplicateMount(_)
             | Self::BindSource(_)
+            | Self::Devices(_)
             | Self::SubpathEscapes { .. }
             | Self::Signal(_)
             | Self::User(_)

@@ -26,6 +26,9 @@ pub struct Container {
     /// Held by whoever has the root of the container mounted while it does not run.
     root: Arc<tokio::sync::Mutex<()>>,
     waiting: Waiting,
+    /// Held for reading by whoever makes a process in the container, for writing by whoever freezes it: a process that is frozen
+    /// while it is made would hold up its monitor, and everything after it.
+    making: tokio::sync::RwLock<()>,
 }
 
 impl Container {
@@ -38,6 +41,7 @@ impl Container {
             execs: Mutex::default(),
             root: Arc::default(),
             waiting: Waiting::default(),
+            making: tokio::sync::RwLock::new(()),
         }
     }
 
@@ -89,6 +93,18 @@ impl Container {
         let mut ids: Vec<String> = self.execs.lock().keys().cloned().collect();
         ids.sort();
         ids
+    }
+
+    /// Keeps the container from being frozen while a process is made in it; refused where it is frozen already.
+    pub(crate) async fn thawed(&self) -> Result<tokio::sync::RwLockReadGuard<'_, ()>, Refusal> {
+        let making = self.making.read().await;
+        self.admit(Request::Exec)?;
+        Ok(making)
+    }
+
+    /// Keeps processes from being made in the container.
+    pub(super) async fn nothing_made(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.making.write().await
     }
 
     pub(super) fn root_lock(&self) -> Arc<tokio::sync::Mutex<()>> {

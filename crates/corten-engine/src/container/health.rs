@@ -214,9 +214,13 @@ impl Probe {
         };
         self.emit(&format!("exec_create: {}", self.program.join(" ")), &exec_id, None);
         self.emit(&format!("exec_start: {}", self.program.join(" ")), &exec_id, None);
-        if let Err(error) = shim.exec(exec, Some(theirs.into())).await {
+        let made = match self.container.thawed().await {
+            Ok(_thawed) => shim.exec(exec, Some(theirs.into())).await.map_err(|error| error.to_string()),
+            Err(refusal) => Err(refusal.to_string()),
+        };
+        if let Err(error) = made {
             self.container.forget_exec(&exec_id);
-            return Err(error.to_string());
+            return Err(error);
         }
         let mut output = Vec::new();
         let result = {

@@ -31,10 +31,13 @@ impl Owner {
     async fn pause(&mut self) -> Result<(), ContainerError> {
         admit(self.id(), &self.view.live.state, Request::Pause)?;
         let State::Running(run) = self.view.live.state.clone() else { return Ok(()) };
+        let container = self.container.clone();
+        let _nothing_made = container.nothing_made().await;
         self.cgroup()?.freeze()?;
         self.live().state = State::Paused(run);
-        self.persist().await;
+        // Shown before anything can be made again.
         self.publish();
+        self.persist().await;
         self.emit("pause", &[]);
         Ok(())
     }

@@ -22,6 +22,7 @@ use corten_sys::path::Root;
 use corten_types::ErrorKind;
 use rustix::fs::OFlags;
 
+use super::cdi::Registry;
 use super::mounts::MountKind;
 use super::oci_spec::{self, Input, Ns, Seccomp, SecurityOptions, SpecMount, SpecSource};
 use super::owner::Owner;
@@ -417,7 +418,7 @@ pub(super) fn make_spec(
     let devices = oci_spec::resolve_devices(host, look_for_devices).map_err(missing)?;
     let block_devices = oci_spec::resolve_block_devices(&host.resources, device_number).map_err(missing)?;
     let init = if init_wanted { Some(init_program(shared)?) } else { None };
-    Ok(oci_spec::build(Input {
+    let mut spec = oci_spec::build(Input {
         id: &record.id,
         config: &record.config,
         host,
@@ -440,7 +441,12 @@ pub(super) fn make_spec(
             .iter()
             .map(|(name, (soft, hard))| (name.clone(), *soft, *hard))
             .collect(),
-    })?)
+    })?;
+    let requests = host.resources.device_requests.as_deref().unwrap_or_default();
+    if !requests.is_empty() {
+        Registry::read(&shared.config.cdi_folders).inject(requests, &mut spec)?;
+    }
+    Ok(spec)
 }
 
 /// What is bound at `/dev/shm` of a container that shares it; one that does not gets a tmpfs of its own.

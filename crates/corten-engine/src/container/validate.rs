@@ -362,15 +362,6 @@ pub fn resources(
             return invalid(format!("invalid device cgroup rule format: '{rule}'"));
         }
     }
-    if let Some(request) = limits.device_requests.iter().flatten().next() {
-        let words: Vec<String> =
-            request.capabilities.iter().flatten().map(|list| format!("[{}]", list.join(" "))).collect();
-        return invalid(format!(
-            "could not select device driver {:?} with capabilities: [{}]",
-            request.driver,
-            words.join(" ")
-        ));
-    }
     Ok(())
 }
 

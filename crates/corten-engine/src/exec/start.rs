@@ -116,6 +116,7 @@ impl Execs {
             attach: client.is_some().then_some(streams),
             raw: client.as_ref().map(|client| client.raw),
         };
+        let _thawed = container.thawed().await?;
         let process = shim.exec(request, client.map(|client| client.socket)).await.map_err(start_error)?;
         Ok((shim, process.pid))
     }

@@ -106,10 +106,13 @@ impl Images {
             Some(name) => Name::Reference(name.clone()),
             None => Name::Dangling(id),
         };
+        let parent = Some(record.image.clone()).filter(|image| !image.is_empty());
+        let labels: BTreeMap<String, String> =
+            parent.map(|image| (super::PARENT_LABEL.to_owned(), image)).into_iter().collect();
         let work = move || {
             intake.bytes(media::CONFIG, &documents.config)?;
             intake.bytes(media::MANIFEST, &documents.manifest)?;
-            intake.name(name, documents.descriptor, BTreeMap::new());
+            intake.name(name, documents.descriptor, labels);
             intake.commit()
         };
         super::blocking(work).await?;

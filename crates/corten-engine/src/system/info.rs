@@ -143,7 +143,12 @@ impl Engine {
             init_commit: Commit { id: COMMIT.into(), expected: None },
             security_options: security_options(self.containers.facts().apparmor, &self.config.seccomp_source),
             firewall_backend: Some(FirewallBackend { driver: "nftables".into(), info: None }),
-            cdi_spec_dirs: Vec::new(),
+            cdi_spec_dirs: self
+                .config
+                .cdi_folders
+                .iter()
+                .map(|folder| folder.to_string_lossy().into_owned())
+                .collect(),
             // Clients expect the member; empty says that there is no containerd.
             containerd: Some(Containerd::default()),
             warnings: Some(warnings).filter(|w| !w.is_empty()),

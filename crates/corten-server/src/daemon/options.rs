@@ -85,7 +85,7 @@ pub const OPTIONS: &[Opt] = &[
     opt("bip", "bip", Text, Applied, "IPv4 address for the default bridge"),
     opt("bip6", "bip6", Text, Inert, "IPv6 address for the default bridge"),
     short('b', opt("bridge", "bridge", Text, Inert, "Attach containers to a network bridge")),
-    opt("cdi-spec-dir", "cdi-spec-dirs", List, Inert, "CDI specification directories to use"),
+    opt("cdi-spec-dir", "cdi-spec-dirs", List, Applied, "CDI specification directories to use"),
     opt("cgroup-parent", "cgroup-parent", Text, Applied, "Set parent cgroup for all containers"),
     opt("config-file", "", Text, Applied, "Daemon configuration file"),
     opt("containerd", "containerd", Text, Inert, "containerd grpc address"),

@@ -33,6 +33,10 @@ pub(super) fn read(read: &Reader<'_>, config: &mut EngineConfig) -> Result<(), C
         config.shm_size =
             size.ok_or_else(|| bad("default-shm-size", text, "it is not a size such as 64M"))?;
     }
+    let folders = read.list("cdi-spec-dirs");
+    if !folders.is_empty() {
+        config.cdi_folders = folders.into_iter().map(Into::into).collect();
+    }
     match read.text("default-ipc-mode") {
         None => {}
         Some(mode @ ("private" | "shareable")) => config.ipc_mode = mode.to_owned(),
