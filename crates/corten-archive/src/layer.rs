@@ -1,13 +1,13 @@
 //! A layer's compressed stream to a tree and a DiffID: inflated and hashed on one thread, unpacked on another.
 
-use std::io::{BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use corten_types::{Digest, Digester};
 
 use crate::apply::{Applied, ApplyOptions, apply};
-use crate::compression::decompress;
+use crate::compression::{Compression, decompress};
 use crate::error::ApplyError;
 
 /// Bytes of one piece between the two threads.
@@ -19,12 +19,26 @@ const PIECES: usize = 8;
 
 /// Unpacks a layer from a stream of its tar, compressed or not, into the tree at `root`, which nobody else uses yet.
 /// Gives what is still to be settled, and the layer's DiffID.
+///
+/// `blob` is the digest of the stream itself, where somebody else makes sure of it: a stream that is not compressed need
+/// not be hashed again.
 pub fn apply_layer(
     root: impl AsFd,
     reader: impl Read + Send,
+    blob: Option<Digest>,
     options: &ApplyOptions,
 ) -> Result<(Applied, Digest), ApplyError> {
-    let plain = decompress(BufReader::with_capacity(PIECE, reader))?;
+    let mut reader = BufReader::with_capacity(PIECE, reader);
+    if let Some(blob) = blob {
+        let start = reader.fill_buf().map_err(|source| ApplyError::Read { source })?;
+        if Compression::detect(start) == Compression::None {
+            let applied = apply(root, &mut reader, options)?;
+            // Its end must have come, where it is still growing.
+            std::io::copy(&mut reader, &mut std::io::sink()).map_err(|source| ApplyError::Read { source })?;
+            return Ok((applied, blob));
+        }
+    }
+    let plain = decompress(reader)?;
     // What stands between the files, and behind the last one, is bounded too.
     let most = options.limits.bytes.saturating_mul(2).saturating_add(BETWEEN);
     hashed(plain, most, |plain| apply(root, plain, options))

@@ -114,7 +114,7 @@ impl Engine {
         let runtime_path = paths.runtime_database();
         let runtime = Records::open(&runtime_path, Durability::None)
             .map_err(|source| OpenError::Database { path: runtime_path, source })?;
-        let store = Store::open(&paths.data_root, unpacker(&config)).await?;
+        let store = Store::open_beside(&paths.data_root, Some(&paths.exec_root), unpacker(&config)).await?;
         let folder = paths.events();
         let events = Events::open(&folder).map_err(|source| OpenError::Folder { path: folder, source })?;
         let events = Arc::new(events);

@@ -63,7 +63,11 @@ pub enum Repair {
 }
 
 /// Checks everything. Reads all of it, which takes a while.
-pub(crate) fn check(shared: &Arc<Shared>, layers: &[Layer], repair: Repair) -> Result<Checked, IntakeError> {
+pub(crate) fn check(
+    shared: &Arc<Shared>,
+    layers: &[(Option<Digest>, Layer)],
+    repair: Repair,
+) -> Result<Checked, IntakeError> {
     let mut checked = Checked::default();
     let intake = Intake::new(shared.clone());
     let mut blobs: Vec<(Digest, u64)> =
@@ -87,7 +91,7 @@ pub(crate) fn check(shared: &Arc<Shared>, layers: &[Layer], repair: Repair) -> R
     }
     let mut seen = HashSet::new();
     // Lower ones come before those that lie on them.
-    for (at, layer) in layers.iter().enumerate() {
+    for (parent, layer) in layers {
         if !seen.insert(layer.chain_id) || !intake.hold_layer(&layer.chain_id) {
             continue;
         }
@@ -96,9 +100,7 @@ pub(crate) fn check(shared: &Arc<Shared>, layers: &[Layer], repair: Repair) -> R
             continue;
         }
         checked.layers += 1;
-        let parent = at.checked_sub(1).map(|below| layers[below].chain_id);
-        let parent = parent.filter(|below| Digest::chain(Some(below), &layer.diff_id) == layer.chain_id);
-        if let Some((reason, repaired)) = check_layer(shared, layer, parent, repair)? {
+        if let Some((reason, repaired)) = check_layer(shared, layer, *parent, repair)? {
             checked.damaged.push(Damage { what: Damaged::Layer, id: layer.chain_id, reason, repaired });
         }
     }
@@ -195,7 +197,7 @@ fn is_in_use(shared: &Shared, chain: &Digest) -> bool {
 }
 
 /// After the machine went down without notice: throws away what has visibly lost its content. A blob has its length and,
-/// if it is small, its digest; larger ones and trees were synced before their rows, and a full check is for whoever
+/// if it is small, its digest; larger ones were synced before their rows, and a full check is for whoever
 /// doubts the disk.
 pub(crate) fn reseal(shared: &Arc<Shared>) -> Result<(), IntakeError> {
     const SMALL: u64 = 64 << 10;

@@ -296,12 +296,27 @@ impl Images {
         Ok(Image { id: named.id(), target, manifest_descriptor, manifest, config, platform, names, layers })
     }
 
-    /// The layers of one of a name's manifests, lowest first.
-    pub(crate) fn layers(&self, named: &NamedImage, manifest: &Descriptor) -> Result<Vec<Layer>, ImageError> {
+    /// The layers of all images, each with the one beneath it, which comes before.
+    pub(crate) fn all_layers(&self) -> Vec<(Option<Digest>, Layer)> {
         let content = self.content();
-        let manifest = content.manifest(manifest)?;
-        let config = content.config(&manifest.config)?;
-        layers_of(named.id(), &manifest, &config)
+        let layers = |named: &NamedImage, manifest: &Descriptor| -> Result<Vec<Layer>, ImageError> {
+            let manifest = content.manifest(manifest)?;
+            let config = content.config(&manifest.config)?;
+            layers_of(named.id(), &manifest, &config)
+        };
+        let mut all = Vec::new();
+        for named in self.list() {
+            // What is not whole says nothing about its layers.
+            for manifest in self.manifests(&named.target).unwrap_or_default() {
+                let mut parent = None;
+                for layer in layers(&named, &manifest).unwrap_or_default() {
+                    let chain = layer.chain_id;
+                    all.push((parent, layer));
+                    parent = Some(chain);
+                }
+            }
+        }
+        all
     }
 
     /// The manifests beneath a target that are here.

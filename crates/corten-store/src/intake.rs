@@ -5,7 +5,7 @@
 //!                  ├─ download ──────> content/ingest/<hex>.part     (the same, and can be resumed)
 //!                  ├─ unpack ────────> snapshots/<n>/fs             (DiffID verified, all layers at once)
 //!                  └─ name
-//!        commit:  one syncfs ─> rename blobs ─> one transaction ─> index
+//!        commit:  blobs synced ─> renamed ─> one transaction ─> index; trees are sealed later
 //!        drop:    everything to the trash
 //! ```
 //!
@@ -299,9 +299,16 @@ impl Intake {
         let io = |operation, path: PathBuf| {
             move |errno: rustix::io::Errno| IntakeError::Io { operation, path, source: errno.into() }
         };
-        if !staged.blobs.is_empty() || !staged.layers.is_empty() {
-            let root = open_directory(shared.layout.root())?;
-            rustix::fs::syncfs(&root).map_err(io("sync", shared.layout.root().to_owned()))?;
+        for (path, size) in staged.blobs.values() {
+            // Larger ones were synced when they ended, beside the others that were still on their way.
+            if *size < blob::SYNCED_AT_END {
+                let file = File::open(path);
+                file.and_then(|file| file.sync_data()).map_err(|source| IntakeError::Io {
+                    operation: "sync",
+                    path: path.clone(),
+                    source,
+                })?;
+            }
         }
         // The collector and other intakes stay away between the look at the index and the rows.
         let _gate = shared.gate.lock();

@@ -12,8 +12,9 @@
 //!
 //! Invariants:
 //!
-//! - File data is durable before the row that names it, and a row is gone before its data goes: a process that is killed
+//! - A blob is durable before the row that names it, and a row is gone before its data goes: a process that is killed
 //!   anywhere leaves files without a row, never a row without its file. [`Store::open`] removes such files.
+//! - A layer's tree that is not durable yet says so in its row, and is unpacked again after a power loss ([`seal`]).
 //! - A blob is visible only when its digest was verified; a layer only when its DiffID was.
 //! - One `Store` per data root: whoever opens one holds the daemon's lock on the root.
 //!
@@ -35,6 +36,7 @@ pub mod oci;
 mod overlay;
 pub mod records;
 mod reserve;
+mod seal;
 mod snapshot;
 mod state;
 mod store;

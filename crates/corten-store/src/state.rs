@@ -21,6 +21,9 @@ CREATE TABLE layers (chain TEXT PRIMARY KEY, dir INTEGER NOT NULL UNIQUE, parent
 CREATE TABLE snapshots (key TEXT PRIMARY KEY, dir INTEGER NOT NULL UNIQUE, parent TEXT) WITHOUT ROWID;
 ";
 
+/// Rows from before are sealed: their trees were synced first.
+pub(crate) const SEALED: &str = "ALTER TABLE layers ADD COLUMN sealed INTEGER NOT NULL DEFAULT 1;";
+
 /// Disk space and inodes of a tree, counted as containerd counts them: blocks of 512 bytes, each inode once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -36,6 +39,8 @@ pub(crate) struct LayerRow {
     pub dir: u64,
     pub parent: Option<Digest>,
     pub usage: Usage,
+    /// Whether the tree is on the disk for sure; see `seal`.
+    pub sealed: bool,
 }
 
 /// A container's writable snapshot.
@@ -91,13 +96,14 @@ impl State {
                 }
             }
         }
-        let mut statement = connection.prepare("SELECT chain, dir, parent, size, inodes FROM layers")?;
+        let mut statement =
+            connection.prepare("SELECT chain, dir, parent, size, inodes, sealed FROM layers")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let Some(chain) = digest(row.get_ref(0)?.as_str()?) else { continue };
             let parent = row.get_ref(2)?.as_str_or_null()?.and_then(digest);
             let usage = Usage { size: row.get(3)?, inodes: row.get(4)? };
-            let layer = LayerRow { dir: row.get(1)?, parent, usage };
+            let layer = LayerRow { dir: row.get(1)?, parent, usage, sealed: row.get(5)? };
             state.next_dir = state.next_dir.max(layer.dir + 1);
             state.layers.insert(chain, layer);
         }
@@ -161,16 +167,22 @@ pub(crate) fn delete_blob(tx: &Transaction<'_>, digest: &Digest) -> rusqlite::Re
 
 pub(crate) fn put_layer(tx: &Transaction<'_>, chain: &Digest, layer: &LayerRow) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO layers (chain, dir, parent, size, inodes) VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO layers (chain, dir, parent, size, inodes, sealed) VALUES (?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         chain.to_string(),
         layer.dir,
         layer.parent.map(|parent| parent.to_string()),
         layer.usage.size,
-        layer.usage.inodes
+        layer.usage.inodes,
+        layer.sealed
     ])?;
     Ok(())
+}
+
+pub(crate) fn seal_layers(tx: &Transaction<'_>, chains: &[Digest]) -> rusqlite::Result<()> {
+    let mut seal = tx.prepare_cached("UPDATE layers SET sealed = 1 WHERE chain = ?")?;
+    chains.iter().try_for_each(|chain| seal.execute([chain.to_string()]).map(drop))
 }
 
 pub(crate) fn delete_layer(tx: &Transaction<'_>, chain: &Digest) -> rusqlite::Result<()> {

@@ -7,7 +7,7 @@ use corten_types::{Digest, ErrorKind, Kind};
 use parking_lot::{Mutex, RwLock};
 use rustix::fs::{IFlags, Mode, OFlags};
 
-use crate::boot;
+use crate::boot::Boot;
 use crate::check::{Checked, Repair, check, reseal};
 use crate::collect::{Collected, collect};
 use crate::content::{Content, Documents};
@@ -17,6 +17,7 @@ use crate::intake::{Intake, IntakeError, partial};
 use crate::layout::Layout;
 use crate::records::{self, Records};
 use crate::reserve::Reserve;
+use crate::seal::{Sealer, rebuild};
 use crate::snapshot::Snapshots;
 use crate::state::{self, State};
 use crate::trash::{self, Reaper};
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub documents: Documents,
     pub unpacker: Arc<dyn Unpack>,
     pub partials: partial::Partials,
+    pub sealer: Sealer,
     pub reaper: Reaper,
     /// Held by an intake while it publishes, and by the collector.
     pub gate: Mutex<()>,
@@ -85,8 +87,18 @@ impl Store {
     ///
     /// `unpacker` is who takes the layers of strangers apart.
     pub async fn open(root: &Path, unpacker: Arc<dyn Unpack>) -> Result<Store, OpenError> {
-        let root = root.to_owned();
-        match tokio::task::spawn_blocking(move || Self::open_blocking(&root, unpacker)).await {
+        Self::open_beside(root, None, unpacker).await
+    }
+
+    /// [`Store::open`] with a folder that dies with the machine, by which an unclean stop is noticed.
+    pub async fn open_beside(
+        root: &Path,
+        volatile: Option<&Path>,
+        unpacker: Arc<dyn Unpack>,
+    ) -> Result<Store, OpenError> {
+        let (root, volatile) = (root.to_owned(), volatile.map(Path::to_owned));
+        let open = move || Self::open_here(&root, volatile.as_deref(), unpacker);
+        match tokio::task::spawn_blocking(open).await {
             Ok(store) => store,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
@@ -94,19 +106,31 @@ impl Store {
 
     /// [`Store::open`] for threads outside the async runtime.
     pub fn open_blocking(root: &Path, unpacker: Arc<dyn Unpack>) -> Result<Store, OpenError> {
+        Self::open_here(root, None, unpacker)
+    }
+
+    fn open_here(
+        root: &Path,
+        volatile: Option<&Path>,
+        unpacker: Arc<dyn Unpack>,
+    ) -> Result<Store, OpenError> {
         let layout = Layout::new(root);
         let reserve = Arc::new(Reserve::new(layout.reserve()));
         // Opening the database takes room for its log.
         reserve.release_if_low();
         make_directories(&layout)?;
-        let database =
-            Database::open(&layout.database(), Durability::Full, &[records::SCHEMA, state::SCHEMA])?;
+        let database = Database::open(
+            &layout.database(),
+            Durability::Full,
+            &[records::SCHEMA, state::SCHEMA, state::SEALED],
+        )?;
         let state = database.read(State::load)?;
         let reaper = Reaper::start(&layout, reserve).map_err(|source| OpenError::Io {
             operation: "start the reaper of",
             path: layout.trash(),
             source,
         })?;
+        let (sealer, unsealed) = Sealer::new();
         let partials = partial::Partials::new(layout.ingest());
         let shared = Arc::new(Shared {
             layout,
@@ -115,14 +139,23 @@ impl Store {
             documents: Documents::default(),
             unpacker,
             partials,
+            sealer,
             reaper,
             gate: Mutex::new(()),
         });
         reconcile(&shared)?;
-        if boot::was_lost(&shared.layout.boot()) {
+        let boot = Boot::new(shared.layout.boot(), volatile);
+        if boot.was_lost() {
             reseal(&shared)?;
+            rebuild(&shared)?;
         }
-        boot::remember(&shared.layout.boot());
+        boot.remember();
+        Sealer::run(Arc::downgrade(&shared), unsealed).map_err(|source| OpenError::Io {
+            operation: "start the sealer of",
+            path: shared.layout.snapshots(),
+            source,
+        })?;
+        shared.sealer.wake();
         Ok(Store {
             records: Records::in_database(database),
             content: Content { shared: shared.clone() },
@@ -181,13 +214,7 @@ impl Store {
 
     /// Compares everything that is here with what it should be, and mends what can be mended where that is wanted.
     pub async fn check(&self, repair: Repair) -> Result<Checked, IntakeError> {
-        let mut layers = Vec::new();
-        for named in self.images.list() {
-            // An image that is not whole has nothing to compare with.
-            for manifest in self.images.manifests(&named.target).unwrap_or_default() {
-                layers.extend(self.images.layers(&named, &manifest).unwrap_or_default());
-            }
-        }
+        let layers = self.images.all_layers();
         let shared = self.shared.clone();
         match tokio::task::spawn_blocking(move || check(&shared, &layers, repair)).await {
             Ok(checked) => checked,

@@ -13,8 +13,15 @@ use corten_types::Digest;
 /// Unpacks a layer's stream into a tree that nobody else uses yet.
 pub trait Unpack: Send + Sync {
     /// Unpacks the tar of `source`, compressed or not, into `tree` within `limits`. Gives what is still to be settled
-    /// with the trees beneath, and the DiffID. Blocks until the source ends.
-    fn unpack(&self, tree: OwnedFd, source: Source, limits: Limits) -> Result<(Applied, Digest), ApplyError>;
+    /// with the trees beneath, and the DiffID. Blocks until the source ends. `blob` is the source's own digest, where it
+    /// is verified by somebody else: then a plain tar need not be hashed once more.
+    fn unpack(
+        &self,
+        tree: OwnedFd,
+        source: Source,
+        blob: Option<Digest>,
+        limits: Limits,
+    ) -> Result<(Applied, Digest), ApplyError>;
 }
 
 /// Where the bytes of a layer come from. The descriptor is nobody else's: it has an offset of its own, zero.
@@ -80,12 +87,18 @@ impl Growth {
 pub struct InProcess;
 
 impl Unpack for InProcess {
-    fn unpack(&self, tree: OwnedFd, source: Source, limits: Limits) -> Result<(Applied, Digest), ApplyError> {
+    fn unpack(
+        &self,
+        tree: OwnedFd,
+        source: Source,
+        blob: Option<Digest>,
+        limits: Limits,
+    ) -> Result<(Applied, Digest), ApplyError> {
         let options = ApplyOptions::layer(limits);
         match source {
-            Source::Whole(file) => apply_layer(&tree, file, &options),
+            Source::Whole(file) => apply_layer(&tree, file, blob, &options),
             Source::Growing(file, growth) => {
-                apply_layer(&tree, Following { file, growth, at: 0, there: Some(0) }, &options)
+                apply_layer(&tree, Following { file, growth, at: 0, there: Some(0) }, blob, &options)
             }
         }
     }

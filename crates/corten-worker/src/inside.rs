@@ -37,10 +37,10 @@ fn work() -> io::Result<()> {
     let options = ApplyOptions { umask: Some(0), ..ApplyOptions::layer(request.limits) };
     let blob = File::from(blob);
     let result = if request.whole {
-        apply_layer(&tree, blob, &options)
+        apply_layer(&tree, blob, request.blob, &options)
     } else {
         let growing = Growing { blob, socket: &socket, at: 0, there: 0, whole: false };
-        apply_layer(&tree, growing, &options)
+        apply_layer(&tree, growing, request.blob, &options)
     };
     if let Err(ApplyError::Read { source }) = &result
         && source.kind() == io::ErrorKind::ConnectionAborted

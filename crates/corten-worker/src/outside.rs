@@ -31,6 +31,7 @@ impl Workers {
         &self,
         tree: OwnedFd,
         source: Source,
+        blob: Option<Digest>,
         limits: Limits,
     ) -> io::Result<Result<(Applied, Digest), ApplyError>> {
         let (ours, theirs) = UnixStream::pair()?;
@@ -40,7 +41,7 @@ impl Workers {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .spawn()?;
-        let talked = talk(ours, &tree, source, limits);
+        let talked = talk(ours, &tree, source, blob, limits);
         if talked.is_err() {
             // It ends by itself when its socket is closed; not so where it is stuck.
             let _ = child.kill();
@@ -55,20 +56,32 @@ impl Workers {
 }
 
 impl Unpack for Workers {
-    fn unpack(&self, tree: OwnedFd, source: Source, limits: Limits) -> Result<(Applied, Digest), ApplyError> {
-        self.run(tree, source, limits).unwrap_or_else(|source| {
+    fn unpack(
+        &self,
+        tree: OwnedFd,
+        source: Source,
+        blob: Option<Digest>,
+        limits: Limits,
+    ) -> Result<(Applied, Digest), ApplyError> {
+        self.run(tree, source, blob, limits).unwrap_or_else(|source| {
             Err(ApplyError::Io { path: ".".into(), operation: "unpack".into(), source })
         })
     }
 }
 
 /// Sends the request and everything about the blob, and gives the answer.
-fn talk(mut socket: UnixStream, tree: &OwnedFd, source: Source, limits: Limits) -> io::Result<Vec<u8>> {
+fn talk(
+    mut socket: UnixStream,
+    tree: &OwnedFd,
+    source: Source,
+    digest: Option<Digest>,
+    limits: Limits,
+) -> io::Result<Vec<u8>> {
     let (blob, growing): (File, _) = match source {
         Source::Whole(blob) => (blob, None),
         Source::Growing(blob, growth) => (blob, Some(growth)),
     };
-    let request = Request { limits, whole: growing.is_none() };
+    let request = Request { limits, whole: growing.is_none(), blob: digest };
     scm::send(&socket, &request.encode(), &[tree.as_fd(), blob.as_fd()])?;
     drop(blob);
     if let Some(growth) = growing {

@@ -1,7 +1,7 @@
 //! What daemon and worker say to each other over their stream socket.
 //!
 //! ```text
-//!   request    limits, and whether the blob is whole; with it two descriptors: tree, blob
+//!   request    limits, whether the blob is whole, its digest if known; with it two descriptors: tree, blob
 //!   growth     while it is not: how many bytes are there, until GROWN says that all are
 //!   outcome    JSON to the end of the stream
 //! ```
@@ -13,7 +13,7 @@ use corten_types::Digest;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a request.
-pub(crate) const REQUEST: usize = 17;
+pub(crate) const REQUEST: usize = 50;
 /// Says that the blob is whole.
 pub(crate) const GROWN: u64 = u64::MAX;
 /// Longest outcome that is read, in bytes.
@@ -24,6 +24,7 @@ pub(crate) const OUTCOME_MAX: u64 = 64 << 20;
 pub(crate) struct Request {
     pub limits: Limits,
     pub whole: bool,
+    pub blob: Option<Digest>,
 }
 
 impl Request {
@@ -32,15 +33,21 @@ impl Request {
         bytes[..8].copy_from_slice(&self.limits.bytes.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.limits.inodes.to_le_bytes());
         bytes[16] = u8::from(self.whole);
+        if let Some(blob) = &self.blob {
+            bytes[17] = 1;
+            bytes[18..].copy_from_slice(blob.as_bytes());
+        }
         bytes
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (bytes, rest) = bytes.split_first_chunk::<8>()?;
         let (inodes, rest) = rest.split_first_chunk::<8>()?;
-        let [whole] = rest else { return None };
+        let ([whole, known], rest) = rest.split_first_chunk::<2>()?;
+        let blob: [u8; 32] = rest.try_into().ok()?;
         let limits = Limits { bytes: u64::from_le_bytes(*bytes), inodes: u64::from_le_bytes(*inodes) };
-        Some(Self { limits, whole: *whole == 1 })
+        let blob = (*known == 1).then(|| Digest::from_bytes(blob));
+        Some(Self { limits, whole: *whole == 1, blob })
     }
 }
 
@@ -142,9 +149,12 @@ mod tests {
 
     #[test]
     fn a_request_comes_through_and_a_cut_one_does_not() {
-        let request = Request { limits: Limits { bytes: 1 << 40, inodes: 7 }, whole: true };
-        assert_eq!(Request::decode(&request.encode()), Some(request));
-        assert_eq!(Request::decode(&request.encode()[..16]), None);
+        let limits = Limits { bytes: 1 << 40, inodes: 7 };
+        for blob in [None, Some(Digest::of(b"x"))] {
+            let request = Request { limits, whole: true, blob };
+            assert_eq!(Request::decode(&request.encode()), Some(request));
+            assert_eq!(Request::decode(&request.encode()[..16]), None);
+        }
     }
 
     #[test]

@@ -66,7 +66,8 @@ fn unpack(
     let (tree, file) = (dir.join("tree"), dir.join("blob"));
     std::fs::create_dir(&tree).unwrap();
     std::fs::write(&file, blob).unwrap();
-    who.unpack(open(&tree), Source::Whole(std::fs::File::open(file).unwrap()), limits)
+    let blob = Some(Digest::of(blob));
+    who.unpack(open(&tree), Source::Whole(std::fs::File::open(file).unwrap()), blob, limits)
 }
 
 fn picture(root: &Path) -> Vec<u8> {

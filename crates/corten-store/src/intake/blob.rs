@@ -9,6 +9,9 @@ use super::partial::Claim;
 use super::{Intake, IntakeError, remove_quietly};
 use crate::unpacker::{Grower, Source, growth};
 
+/// A blob of so many bytes is synced when it ends; smaller ones are with their intake.
+pub(super) const SYNCED_AT_END: u64 = 1 << 20;
+
 /// A blob on its way in, of an intake that it borrows or shares. Dropped before [`BlobWriter::finish`], it is gone,
 /// unless it is a download that can be resumed.
 pub struct BlobWriter<I: Deref<Target = Intake>> {
@@ -131,9 +134,17 @@ impl<I: Deref<Target = Intake>> BlobWriter<I> {
             remove_quietly(&std::mem::take(&mut self.path));
             return Err(error);
         }
-        self.file = None;
         if let Some(grower) = self.grower.take() {
             grower.finished();
+        }
+        if let Some(file) = self.file.take()
+            && found_size >= SYNCED_AT_END
+        {
+            file.sync_data().map_err(|source| IntakeError::Io {
+                operation: "sync",
+                path: self.path.clone(),
+                source,
+            })?;
         }
         let mut staged = self.intake.staged.lock();
         let path = std::mem::take(&mut self.path);

@@ -60,7 +60,12 @@ impl Intake {
     /// Unpacks a layer from `source`, which may be the blob that is still being downloaded. [`Intake::unpack`] settles it
     /// when the layers beneath are there too.
     pub fn unpack_from(&self, layer: &Layer, source: Source) -> Result<(), IntakeError> {
-        let tree = self.apply(Some(&layer.diff_id), source, expansion(layer.descriptor.size))?;
+        let tree = self.apply(
+            Some(&layer.diff_id),
+            source,
+            Some(layer.descriptor.digest),
+            expansion(layer.descriptor.size),
+        )?;
         self.staged.lock().trees.insert(layer.chain_id, tree);
         Ok(())
     }
@@ -103,9 +108,9 @@ impl Intake {
         parent: Option<&Digest>,
         blob: &Digest,
     ) -> Result<(Digest, Digest), IntakeError> {
-        let blob = self.open(blob)?;
-        let size = blob.metadata().map_or(0, |metadata| metadata.len());
-        let tree = self.apply(None, Source::Whole(blob), expansion(size))?;
+        let file = self.open(blob)?;
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let tree = self.apply(None, Source::Whole(file), Some(*blob), expansion(size))?;
         let diff_id = tree.diff_id;
         let chain = Digest::chain(parent, &diff_id);
         if !self.has_layer(&chain) {
@@ -147,7 +152,7 @@ impl Intake {
             match upper {
                 Upper::Stays => {
                     let blob = Source::Whole(self.open(&digest)?);
-                    let unpacked = self.apply(Some(&diff_id), blob, u64::MAX)?;
+                    let unpacked = self.apply(Some(&diff_id), blob, Some(digest), u64::MAX)?;
                     self.settle(chain, row.parent, unpacked)?;
                 }
                 Upper::Becomes => {
@@ -155,7 +160,8 @@ impl Intake {
                     std::fs::remove_dir_all(&work).map_err(|e| io("remove", &work, e))?;
                     let usage = tree_usage(&tree).map_err(|e| io("measure", &tree, e))?;
                     let mut staged = self.staged.lock();
-                    staged.layers.insert(chain, LayerRow { dir: row.dir, parent: row.parent, usage });
+                    let layer = LayerRow { dir: row.dir, parent: row.parent, usage, sealed: false };
+                    staged.layers.insert(chain, layer);
                     staged.taken.insert(chain, key.to_owned());
                 }
             }
@@ -167,6 +173,7 @@ impl Intake {
         &self,
         expected: Option<&Digest>,
         source: Source,
+        blob: Option<Digest>,
         bytes_max: u64,
     ) -> Result<Unpacked, IntakeError> {
         let dir = {
@@ -195,7 +202,7 @@ impl Intake {
         let (applied, found) = self
             .shared
             .unpacker
-            .unpack(root, source, limits)
+            .unpack(root, source, blob, limits)
             .map_err(|source| IntakeError::Apply { layer: name_layer(expected), source })?;
         if let Some(expected) = expected
             && *expected != found
@@ -225,7 +232,7 @@ impl Intake {
             .map_err(|source| IntakeError::Apply { layer: name_layer(Some(&tree.diff_id)), source })?;
         let usage =
             tree_usage(&path).map_err(|source| IntakeError::Io { operation: "measure", path, source })?;
-        let row = LayerRow { dir, parent, usage };
+        let row = LayerRow { dir, parent, usage, sealed: false };
         tree.dir = None;
         if let Some(twin) = self.staged.lock().layers.insert(chain, row) {
             trash::discard(&self.shared, &self.shared.layout.snapshot(twin.dir));
