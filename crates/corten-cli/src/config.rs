@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::credential_helper::CredentialHelper;
 use crate::error::{Failure, Outcome};
+use crate::output;
 
 /// The file as it is; keys this program does not know are kept when it is written back.
 #[derive(Debug, Clone, Default)]
@@ -78,8 +80,25 @@ impl Config {
         out
     }
 
-    /// What is kept for a registry.
+    /// The program that keeps a registry's credentials, if one was set.
+    pub fn credential_helper(&self, registry: &str) -> Option<CredentialHelper> {
+        let own = self.values.get("credHelpers").and_then(|all| all.get(registry)).and_then(Value::as_str);
+        CredentialHelper::named(own.unwrap_or_else(|| self.text("credsStore")))
+    }
+
+    /// What is kept for a registry, by a helper or here. A helper that fails is told of, and keeps nothing.
     pub fn credentials(&self, registry: &str) -> Option<Credentials> {
+        let Some(helper) = self.credential_helper(registry) else { return self.own_credentials(registry) };
+        match helper.get(registry) {
+            Ok(found) => found.or_else(|| self.own_credentials(registry)),
+            Err(failure) => {
+                output::error_line(&failure.text);
+                None
+            }
+        }
+    }
+
+    fn own_credentials(&self, registry: &str) -> Option<Credentials> {
         let Some(Value::Object(all)) = self.values.get("auths") else { return None };
         let entry = all.get(registry).or_else(|| {
             // Old files write the address with a scheme or a path.
@@ -90,13 +109,37 @@ impl Config {
 
     /// Everything that is kept, by registry.
     pub fn all_credentials(&self) -> BTreeMap<String, Credentials> {
-        let Some(Value::Object(all)) = self.values.get("auths") else { return BTreeMap::new() };
-        all.iter().filter_map(|(key, entry)| Some((key.clone(), decode(entry)?))).collect()
+        let own = self.values.get("auths").and_then(Value::as_object);
+        let mut all: BTreeMap<String, Credentials> = own
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, entry)| Some((key.clone(), decode(entry)?)))
+            .collect();
+        let helpers = self.values.get("credHelpers").and_then(Value::as_object);
+        let mut registries: Vec<String> = helpers.into_iter().flatten().map(|(key, _)| key.clone()).collect();
+        if let Some(store) = CredentialHelper::named(self.text("credsStore")) {
+            match store.list() {
+                Ok(known) => registries.extend(known.into_keys()),
+                Err(failure) => output::error_line(&failure.text),
+            }
+        }
+        for registry in registries {
+            if let Some(credentials) = self.credentials(&registry) {
+                all.insert(registry, credentials);
+            }
+        }
+        all
     }
 
     /// Keeps credentials, or forgets them, and writes the file.
     pub fn set_credentials(&mut self, registry: &str, credentials: Option<&Credentials>) -> Outcome {
         use base64::Engine;
+        let helper = self.credential_helper(registry);
+        match (&helper, credentials) {
+            (Some(helper), Some(credentials)) => helper.store(registry, credentials)?,
+            (Some(helper), None) => helper.erase(registry)?,
+            (None, _) => {}
+        }
         let auths = self.values.entry("auths").or_insert_with(|| Value::Object(Map::new()));
         let Value::Object(auths) = auths else {
             return Err(Failure::new("config.json: \"auths\" is not an object"));
@@ -104,6 +147,10 @@ impl Config {
         match credentials {
             None => {
                 auths.shift_remove(registry);
+            }
+            // That there are some, but not which.
+            Some(_) if helper.is_some() => {
+                auths.insert(registry.to_owned(), Value::Object(Map::new()));
             }
             Some(c) => {
                 let pair = base64::engine::general_purpose::STANDARD

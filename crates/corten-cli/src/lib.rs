@@ -19,6 +19,7 @@ mod command;
 mod commands;
 mod config;
 mod context;
+mod credential_helper;
 mod dockerignore;
 mod download;
 mod each;

@@ -122,11 +122,13 @@ async fn login(session: &Session, m: &Matches) -> Outcome {
         Credentials { password: String::new(), identity_token: answer.identity_token, ..credentials }
     };
     session.config.clone().set_credentials(&server, Some(&keep))?;
-    let file = session.config.directory().join("config.json");
-    output::error_line(&format!(
-        "\nWARNING! Your credentials are stored unencrypted in '{}'.\nAnyone who may read that file may use them.\n",
-        file.display()
-    ));
+    if session.config.credential_helper(&server).is_none() {
+        let file = session.config.directory().join("config.json");
+        output::error_line(&format!(
+            "\nWARNING! Your credentials are stored unencrypted in '{}'.\nConfigure a credential helper (\"credsStore\" or \"credHelpers\") to remove this warning.\n",
+            file.display()
+        ));
+    }
     output::line(&answer.status);
     Ok(())
 }
