@@ -103,6 +103,8 @@ pub struct Tokens {
     pub foreign: Option<(String, PathBuf, String)>,
     /// Whether we issue tokens.
     pub own: bool,
+    /// Where ours are to be had, where that is not where the client asks: behind a proxy.
+    pub realm: Option<String>,
 }
 
 /// All settings, read and checked.
@@ -239,6 +241,7 @@ impl Given {
         let own = self.issue_tokens.unwrap_or(false);
         let foreign = match (&self.token_issuer, &self.token_keys, &self.token_realm) {
             (None, None, None) => None,
+            (None, None, Some(_)) if own => None,
             (Some(issuer), Some(keys), Some(realm)) => Some((issuer.clone(), keys.clone(), realm.clone())),
             _ => return Err(value("token-issuer", "token-keys and token-realm are given together")),
         };
@@ -249,10 +252,16 @@ impl Given {
             return Err(value("issue-tokens", "needs users: give htpasswd as well"));
         }
         let service = self.token_service.clone().unwrap_or_else(|| "corten-registry".into());
-        if service.contains(['"', '\\']) || foreign.as_ref().is_some_and(|(.., realm)| realm.contains('"')) {
+        if service.contains(['"', '\\']) || self.token_realm.as_ref().is_some_and(|realm| realm.contains('"'))
+        {
             return Err(value("token-service", "and token-realm may hold no quotes"));
         }
-        Ok((own || foreign.is_some()).then_some(Tokens { service, foreign, own }))
+        Ok((own || foreign.is_some()).then_some(Tokens {
+            service,
+            foreign,
+            own,
+            realm: self.token_realm.clone(),
+        }))
     }
 
     fn upstreams(&self) -> Result<Vec<Upstream>, ConfigError> {

@@ -54,7 +54,11 @@ const FLAGS: &[Flag] = &[
     Flag("tls-key", "string", "TLS key (PEM)"),
     Flag("token-issuer", "string", "Issuer whose tokens are taken"),
     Flag("token-keys", "string", "Public keys of the issuer (JSON web key set, or PEM)"),
-    Flag("token-realm", "string", "Address where clients get tokens"),
+    Flag(
+        "token-realm",
+        "string",
+        "Address where clients get tokens (with --issue-tokens: that of this registry's /auth/token behind a proxy)",
+    ),
     Flag("token-service", "string", "Service that tokens must be for (default \"corten-registry\")"),
     Flag("upload-expiry", "duration", "How long an unfinished upload may rest (default 6h)"),
 ];

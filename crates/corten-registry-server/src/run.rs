@@ -28,6 +28,8 @@ use crate::uploads::Uploads;
 
 /// The most connections at once.
 const CONNECTIONS: usize = 16 << 10;
+/// How many arenas the allocator makes.
+const ARENAS: i32 = 2;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often files are looked at for changes.
@@ -83,6 +85,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         }
     };
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(settings.log_level).init();
+    // Blobs never pass through the allocator: few arenas are enough, and keep little.
+    corten_sys::memory::bound_arenas(ARENAS);
     match serve(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -98,6 +102,10 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Start)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(ServeError::Start)?;
     let registry = Registry::start(settings).await?;
+    corten_sys::memory::trim();
+    if let Err(error) = corten_sys::memory::release_code() {
+        tracing::debug!(%error, "the code of the start stays mapped");
+    }
     loop {
         tokio::select! {
             _ = end.recv() => break,
@@ -243,7 +251,8 @@ fn guard(settings: &Settings) -> Result<Guard, ServeError> {
             let key = settings.data_root.join("token-key");
             let (issuer, verifier) = Issuer::open(&key, &tokens.service)?;
             (guard.issuer, guard.verifier) = (Some(issuer), Some(verifier));
-            guard.realm = Some((Realm::Own, tokens.service.clone()));
+            let realm = tokens.realm.clone().map_or(Realm::Own, Realm::Address);
+            guard.realm = Some((realm, tokens.service.clone()));
         }
     }
     Ok(guard)

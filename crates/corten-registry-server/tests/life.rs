@@ -188,6 +188,37 @@ async fn an_upload_whose_client_vanished_goes_on_where_it_stands() {
 }
 
 #[tokio::test]
+async fn clients_that_send_or_take_nothing_keep_nobody_waiting() {
+    let root = tempfile::tempdir().unwrap();
+    let registry = open(root.path()).await;
+    let api = Api::of(&registry);
+    let content = noise(7, 8_000_000);
+    let digest = api.blob("a", &content).await;
+    let begun = api.ask(Method::POST, "/v2/a/blobs/uploads/", &[], "").await;
+    let mut stalled = Vec::new();
+    for n in 0..300 {
+        let mut socket = TcpStream::connect(api.address).await.unwrap();
+        let said = match n % 3 {
+            0 => "GET /v2/ HTT".to_owned(),
+            1 => format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: r\r\n\r\n"),
+            _ => format!("PUT /v2/a/manifests/t{n} HTTP/1.1\r\nHost: r\r\nContent-Length: 999\r\n\r\n{{"),
+        };
+        socket.write_all(said.as_bytes()).await.unwrap();
+        stalled.push(socket);
+    }
+    let served = tokio::time::timeout(Duration::from_secs(20), async {
+        for _ in 0..5 {
+            assert_eq!(Digest::of(&api.get(&format!("/v2/a/blobs/{digest}")).await.body), digest);
+        }
+        let end = format!("{}?digest={digest}", begun.header("location"));
+        assert_eq!(api.ask(Method::PUT, &end, &[], content).await.status, StatusCode::CREATED);
+    });
+    served.await.expect("those who do not wait are served");
+    drop(stalled);
+    registry.stop().await;
+}
+
+#[tokio::test]
 async fn a_stop_waits_for_a_download_that_is_taken() {
     let root = tempfile::tempdir().unwrap();
     let registry = open(root.path()).await;
