@@ -19,7 +19,7 @@ work=$(mktemp -d)
 pid=$!
 trap 'kill $pid 2> /dev/null; wait $pid 2> /dev/null; rm -rf "$work"' EXIT
 for _ in $(seq 200); do
-    address=$(sed 's/\x1b\[[0-9;]*m//g' "$work/log" | sed -n 's/.*the registry listens address=//p')
+    address=$(sed -n 's/.*the registry listens address=//p' "$work/log")
     [ -n "$address" ] && break
     sleep 0.05
 done

@@ -1,6 +1,7 @@
 //! The life of the registry's process: open, listen, serve, end.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -84,7 +85,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(125);
         }
     };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(settings.log_level).init();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(settings.log_level);
+    log.with_ansi(std::io::stderr().is_terminal()).init();
     // Blobs never pass through the allocator: few arenas are enough, and keep little.
     corten_sys::memory::bound_arenas(ARENAS);
     match serve(settings) {

@@ -26,7 +26,6 @@ impl Registry {
             .args(["registry", "serve", "--listen", "127.0.0.1:0", "--access-log", "off", "--data-root"])
             .arg(root)
             .args(more)
-            .env("NO_COLOR", "1")
             .stderr(Stdio::piped())
             .spawn()
             .expect("corten starts");

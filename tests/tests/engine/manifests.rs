@@ -35,11 +35,7 @@ impl Registry {
             line.clear();
             ensure!(log.read_line(&mut line)? > 0, "the registry ended");
         }
-        // The log is coloured for people.
-        let digits = |c: char| !c.is_ascii_digit() && c != '.' && c != ':';
-        let address =
-            line.trim_end().rsplit(digits).find(|word| word.starts_with("127.")).context("no address")?;
-        let address = address.to_owned();
+        let address = line.trim_end().rsplit("address=").next().context("no address")?.to_owned();
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         Ok(Self { child, address })
     }
