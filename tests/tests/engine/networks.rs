@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::case::{array, cases, encode, output, shell, with};
 
 cases![
+    Both link_local_addresses_are_given,
     Both the_three_networks_are_there,
     Both a_published_port_is_reached_from_loopback_and_from_the_hosts_address,
     Both udp_is_published,
@@ -295,4 +296,20 @@ fn list_filters_and_prune(e: &mut Engine) -> Result<()> {
         .json()?;
     ensure!(pruned["NetworksDeleted"] == json!(["pruned"]), "{pruned}");
     Ok(())
+}
+
+fn link_local_addresses_are_given(e: &mut Engine) -> Result<()> {
+    let endpoint = json!({ "IPAMConfig": { "LinkLocalIPs": ["169.254.8.8"] } });
+    let body = with(
+        shell("ip -4 addr show eth0 | grep -c 169.254.8.8/16"),
+        json!({ "NetworkingConfig": { "EndpointsConfig": { "bridge": endpoint } }, "HostConfig": { "NetworkMode": "bridge" } }),
+    );
+    let id = e.run("", body)?;
+    e.wait(&id)?;
+    let (out, err) = e.logs(&id)?;
+    ensure!(out == "1\n", "{out:?} {err:?}");
+    let inspect = e.get(&format!("/containers/{id}/json"))?.json()?;
+    let shown = &inspect["NetworkSettings"]["Networks"]["bridge"]["IPAMConfig"]["LinkLocalIPs"];
+    ensure!(*shown == json!(["169.254.8.8"]), "{shown}");
+    e.remove(&id)
 }

@@ -185,7 +185,8 @@ fn unpack_error(error: ApplyError) -> ContainerError {
                     | Errno::ISDIR
                     | Errno::NOTEMPTY
                     | Errno::ROFS
-                    | Errno::LOOP,
+                    | Errno::LOOP
+                    | Errno::STALE,
                 ) => Invalid(error.to_string()).into(),
                 _ => ContainerError::io("unpack an archive", std::io::Error::other(error)),
             }

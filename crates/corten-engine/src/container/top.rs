@@ -29,14 +29,11 @@ impl Containers {
             _ => return Err(Refusal::NotRunning { id: id() }.into()),
         }
         let columns = columns(ps_args)?;
-        let pids = Cgroup::open(&cgroup_path(&self.shared, &view.record)).and_then(|cgroup| cgroup.pids());
-        let mut pids = match pids {
-            // Its run ended since the look at its state, and the cgroup with it.
-            Err(_) if container.view().live.state.run().is_none() => {
-                return Err(Refusal::NotRunning { id: id() }.into());
-            }
-            pids => pids?,
+        // A run that has just ended takes its cgroup along before anybody is told.
+        let Ok(cgroup) = Cgroup::open(&cgroup_path(&self.shared, &view.record)) else {
+            return Err(Refusal::NotRunning { id: id() }.into());
         };
+        let mut pids = cgroup.pids()?;
         pids.sort_unstable();
         let machine = Machine::read();
         let rows = pids.into_iter().filter_map(Process::read);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Actor, Event};
 
 /// Bytes after which a file is full.
-const FULL: u64 = 8 << 20;
+const FULL: u64 = 2 << 20;
 /// How much of the end of a file is searched for its last line.
 const LAST: u64 = 64 << 10;
 

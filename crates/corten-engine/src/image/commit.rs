@@ -95,7 +95,13 @@ impl Images {
             // A container that ended meanwhile needs no waking.
             let _ = containers.unpause(container.id()).await;
         }
-        let (intake, layer) = made?;
+        let (intake, layer) = match made {
+            // Removed while it was read: that is why.
+            Err(_) if containers.find(container.id()).is_err() => {
+                return Err(ContainerError::NotFound(request.container).into());
+            }
+            made => made?,
+        };
         let command = std::iter::once(&record.path).chain(&record.args).map(String::as_str);
         let command = command.collect::<Vec<_>>().join(" ");
         let created = jiff::Timestamp::now().to_string();

@@ -457,6 +457,8 @@ pub(super) fn add_device(
     let Some(device) = &one.device else { return Ok(()) };
     let bridge = host.bridge_index(&one.network, &device.options)?;
     let sysctls = device_sysctls(&one.record)?;
+    let mut addresses = one.record.addresses.clone();
+    addresses.extend(endpoint::link_local(&one.record.settings));
     let new = NewDevice {
         host_name: &one.record.host_name,
         alias: &host.alias(container),
@@ -465,7 +467,7 @@ pub(super) fn add_device(
         isolated: !device.options.icc,
         name: &one.record.device,
         mac: device.mac,
-        addresses: &one.record.addresses,
+        addresses: &addresses,
         sysctls: &sysctls,
     };
     // A socket of its own: containers start beside each other.

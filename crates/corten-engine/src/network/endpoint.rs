@@ -103,10 +103,9 @@ pub(super) fn check_settings(
         network.subnets.iter().filter(|subnet| subnet.configured).map(|subnet| subnet.net).collect();
     errors.extend(check_endpoint(addresses, &configured));
     for address in ipam.iter().flat_map(|ipam| ipam.link_local_ips.iter().flatten()) {
-        if address.parse::<IpAddr>().is_ok() {
-            return Err(NetworkError::NotImplemented { what: "a link-local address of a container".into() });
+        if address.parse::<IpAddr>().is_err() {
+            errors.push(format!("invalid link-local IP address: {address}"));
         }
-        errors.push(format!("invalid link-local IP address: {address}"));
     }
     if !settings.mac_address.is_empty() && parse_mac(&settings.mac_address).is_none() {
         errors.push(format!("invalid MAC address: {}", settings.mac_address));
@@ -117,6 +116,14 @@ pub(super) fn check_settings(
             format!("invalid endpoint settings:\n{errors}"),
         ))
     })
+}
+
+/// The link-local addresses that were asked for, with the prefixes Docker gives them. They are the container's own affair: nobody
+/// gives them out, and no name leads to them.
+pub(super) fn link_local(settings: &EndpointSettings) -> Vec<IpNet> {
+    let asked = settings.ipam_config.iter().flat_map(|ipam| ipam.link_local_ips.iter().flatten());
+    let addresses = asked.filter_map(|text| text.parse::<IpAddr>().ok());
+    addresses.filter_map(|ip| IpNet::new(ip, if ip.is_ipv4() { 16 } else { 64 }).ok()).collect()
 }
 
 /// An attachment as the record of a container holds it: what was asked for, without what a run got.

@@ -16,6 +16,8 @@ use crate::streams::{self, Carried, Ended, Signals};
 
 static FLAGS: &[Flag] = &[
     switch("attach", "Attach STDOUT and STDERR and pass signals on").short('a'),
+    flag("checkpoint", Kind::Text, "Restore from this checkpoint"),
+    flag("checkpoint-dir", Kind::Text, "Folder of the checkpoint"),
     flag("detach-keys", Kind::Text, "Keys that leave the container without stopping it"),
     switch("interactive", "Attach STDIN").short('i'),
 ];
@@ -76,14 +78,25 @@ pub struct AttachableState {
     pub restarting: bool,
 }
 
+/// The start, from a checkpoint where one is named: whether there are any is the daemon's to say.
+fn request(m: &Matches, name: &str) -> Request {
+    let given = |flag: &str| Some(m.text(flag)).filter(|text| !text.is_empty());
+    Request::post(container(name, "/start"))
+        .query_some("checkpoint", given("checkpoint"))
+        .query_some("checkpoint-dir", given("checkpoint-dir"))
+}
+
 async fn run(session: &Session, m: &Matches) -> Outcome {
+    if !m.text("checkpoint").is_empty() && m.args.len() > 1 {
+        return Err(Failure::new("you cannot restore multiple containers at once"));
+    }
     if m.on("attach") || m.on("interactive") {
         return attached(session, m).await;
     }
     let client = session.client()?;
     let mut failed = Vec::new();
     for name in &m.args {
-        match client.done(Request::post(container(name, "/start"))).await {
+        match client.done(request(m, name)).await {
             Ok(()) => output::line(name),
             Err(error) => {
                 output::error_line(&error.to_string());
@@ -122,7 +135,7 @@ async fn attached(session: &Session, m: &Matches) -> Outcome {
     let signals = (!carried.tty).then(Signals::catch);
     let hijacked = client.hijack(attach).await?;
     let exit = exit_of(session, id, found.host_config.auto_remove).await?;
-    if let Err(error) = client.done(Request::post(container(id, "/start"))).await {
+    if let Err(error) = client.done(request(m, id)).await {
         if found.host_config.auto_remove {
             let _ = exit.json::<Exit>().await;
         }
