@@ -36,7 +36,7 @@ async fn run(session: &Session, m: &Matches) -> Outcome {
     let name = &m.args[0];
     let found: Attachable = client.get(container(name, "/json")).await?;
     if !found.state.running {
-        return Err(Failure::new("cannot attach to a stopped container, start it first"));
+        return Err(Failure::new("You cannot attach to a stopped container, start it first"));
     }
     if found.state.paused {
         return Err(Failure::new("cannot attach to a paused container, unpause it first"));
