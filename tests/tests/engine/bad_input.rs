@@ -9,6 +9,9 @@ cases![
     Both what_a_network_mode_leaves_no_choice_of_is_refused,
     Both a_malformed_body_is_a_clients_mistake,
     Both wrong_fields_are_refused_by_name,
+    Both what_only_a_start_finds_is_refused_by_name,
+    Both a_name_that_is_none_is_not_given,
+    Both two_subnets_of_a_kind_are_refused,
     Both hostile_names_are_refused,
     CortenOnly a_refused_create_leaves_nothing,
     CortenOnly no_mistake_is_a_5xx,
@@ -135,4 +138,47 @@ fn what_a_network_mode_leaves_no_choice_of_is_refused(e: &mut Engine) -> Result<
     let uts = with(shell("true"), json!({ "Hostname": "h", "HostConfig": { "UTSMode": "host" } }));
     e.post_json("/containers/create", uts)?.refuses(400, "conflicting options: hostname and the UTS mode")?;
     e.remove(&other)
+}
+
+fn what_only_a_start_finds_is_refused_by_name(e: &mut Engine) -> Result<()> {
+    let device =
+        json!({ "PathOnHost": "/dev/nosuch", "PathInContainer": "/dev/x", "CgroupPermissions": "rwm" });
+    for (host, text) in [
+        (
+            json!({ "Devices": [device] }),
+            "error gathering device information while adding custom device \"/dev/nosuch\": no such file or directory",
+        ),
+        (
+            json!({ "NetworkMode": "container:nosuch" }),
+            "joining network namespace of container: No such container: nosuch",
+        ),
+        (json!({ "Tmpfs": { "/t": "size=1m,sloppy" } }), "invalid tmpfs option \"sloppy\""),
+    ] {
+        let body = with(shell("true"), json!({ "HostConfig": host }));
+        let created = e.post_json("/containers/create", body)?;
+        if created.status != 201 {
+            created.refuses(400, text)?;
+            continue;
+        }
+        let id = created.json()?["Id"].as_str().unwrap_or_default().to_owned();
+        let started = e.post(&format!("/containers/{id}/start"))?;
+        ensure!(started.message() == text, "{}", started.text());
+        e.remove(&id)?;
+    }
+    Ok(())
+}
+
+fn a_name_that_is_none_is_not_given(e: &mut Engine) -> Result<()> {
+    let id = e.create("", shell("true"))?;
+    e.post(&format!("/containers/{id}/rename?name=bad%20name"))?.refuses(
+        400,
+        "Error when allocating new name: Invalid container name (/bad name), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
+    )?;
+    e.remove(&id)
+}
+
+fn two_subnets_of_a_kind_are_refused(e: &mut Engine) -> Result<()> {
+    let subnets = json!([{ "Subnet": "10.177.0.0/16" }, { "Subnet": "10.178.0.0/16" }]);
+    e.post_json("/networks/create", json!({ "Name": "two", "IPAM": { "Config": subnets } }))?
+        .refuses(403, "bridge driver doesn't support multiple subnets")
 }

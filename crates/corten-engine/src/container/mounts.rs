@@ -296,6 +296,49 @@ pub fn parse_volumes_from(text: &str) -> Result<(&str, bool), MountError> {
     Ok((container, mode_is_writable(mode)))
 }
 
+/// Words that say something about any mount.
+const FLAGS: [&str; 22] = [
+    "ro",
+    "rw",
+    "suid",
+    "nosuid",
+    "dev",
+    "nodev",
+    "exec",
+    "noexec",
+    "sync",
+    "async",
+    "dirsync",
+    "mand",
+    "nomand",
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "defaults",
+];
+/// What a tmpfs takes with a value (tmpfs(5)).
+const TMPFS_VALUES: [&str; 7] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"];
+
+/// Checks the options of a tmpfs in its short form (`--tmpfs path:options`).
+pub fn check_tmpfs(options: &str) -> Result<(), MountError> {
+    let words = options.split(',').filter(|word| !word.is_empty());
+    for word in words {
+        let known = match word.split_once('=') {
+            Some((name, _)) => TMPFS_VALUES.contains(&name),
+            None => FLAGS.contains(&word) || PROPAGATIONS.contains(&word),
+        };
+        if !known {
+            return refuse(format!("invalid tmpfs option {word:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// The option text of a tmpfs in its long form: `ro,mode=700,size=64m,exec`.
 pub fn tmpfs_options(options: Option<&TmpfsOptions>, read_only: bool) -> Result<String, String> {
     let mut words: Vec<String> = Vec::new();

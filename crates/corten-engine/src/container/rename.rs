@@ -12,7 +12,10 @@ impl Containers {
         if new.is_empty() {
             return Err(Invalid("Neither old nor new names may be empty".into()).into());
         }
-        let new = name::parse(new)?.to_owned();
+        let slashed = format!("/{}", new.trim_start_matches('/'));
+        let new = name::parse(&slashed)
+            .map_err(|error| ContainerError::from(error).within("Error when allocating new name"))?
+            .to_owned();
         container.ask(move |owner| Box::pin(owner.rename(new))).await?
     }
 }

@@ -357,7 +357,10 @@ pub(crate) fn read_text(root: Root<'_>, path: &str) -> String {
 
 /// The running container whose namespace is joined: its id and the pid of its init.
 fn joined(shared: &Shared, other: &str, own: &str, what: &str) -> Result<(String, i32), ContainerError> {
-    let container = shared.find(other).map_err(|error| ContainerError::Join(error.to_string()))?;
+    let container = shared.find(other).map_err(|error| match what {
+        "network" => ContainerError::Join(format!("joining network namespace of container: {error}")),
+        _ => ContainerError::Join(error.to_string()),
+    })?;
     if container.id() == own {
         return Err(ContainerError::Join(format!("cannot join own {what}")));
     }
@@ -410,13 +413,13 @@ pub(super) fn make_spec(
     if security.seccomp == Seccomp::Default && !host.privileged {
         security.seccomp.clone_from(&shared.config.seccomp);
     }
-    let missing = |error: io::Error| ContainerError::Start {
-        message: format!("error gathering device information while adding custom device: {error}"),
-        exit_code: 128,
-        kind: ErrorKind::InvalidArgument,
-    };
-    let devices = oci_spec::resolve_devices(host, look_for_devices).map_err(missing)?;
-    let block_devices = oci_spec::resolve_block_devices(&host.resources, device_number).map_err(missing)?;
+    let refused =
+        |message: String| ContainerError::Start { message, exit_code: 128, kind: ErrorKind::InvalidArgument };
+    let devices = oci_spec::resolve_devices(host, look_for_devices).map_err(|error| {
+        refused(format!("error gathering device information while adding custom device {error}"))
+    })?;
+    let block_devices = oci_spec::resolve_block_devices(&host.resources, device_number)
+        .map_err(|error| refused(format!("stat {error}")))?;
     let init = if init_wanted { Some(init_program(shared)?) } else { None };
     let mut spec = oci_spec::build(Input {
         id: &record.id,
@@ -507,9 +510,18 @@ pub(super) fn start_error(error: ShimError) -> ContainerError {
 }
 
 /// The device nodes at a path of the host: itself, or everything below a folder.
+/// The error with what it is about, in the words that clients look for.
+fn named(path: &str, error: &io::Error) -> io::Error {
+    let text = match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        _ => error.to_string(),
+    };
+    io::Error::new(error.kind(), format!("{path}: {text}"))
+}
+
 fn look_for_devices(path: &str) -> io::Result<Vec<Device>> {
     let mut found = Vec::new();
-    let metadata = fs::metadata(path)?;
+    let metadata = fs::metadata(path).map_err(|error| named(&format!("{path:?}"), &error))?;
     if metadata.is_dir() {
         collect_devices(Path::new(path), 0, &mut found);
     } else {
@@ -560,7 +572,7 @@ fn device(path: &Path, metadata: &fs::Metadata) -> Option<Device> {
 }
 
 fn device_number(path: &str) -> io::Result<(i64, i64)> {
-    let metadata = fs::metadata(path)?;
+    let metadata = fs::metadata(path).map_err(|error| named(path, &error))?;
     let number = metadata.rdev();
     Ok((i64::from(rustix::fs::major(number)), i64::from(rustix::fs::minor(number))))
 }

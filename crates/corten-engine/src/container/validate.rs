@@ -175,7 +175,8 @@ pub fn host_config(host: &mut HostConfig, facts: &HostFacts) -> Result<Vec<Strin
     if host.network_mode == "host" && host.port_bindings.iter().flatten().next().is_some() {
         warnings.push("Published ports are discarded when using host network mode".into());
     }
-    for target in host.tmpfs.iter().flatten().map(|(target, _)| target) {
+    for (target, options) in host.tmpfs.iter().flatten() {
+        mounts::check_tmpfs(options).map_err(|error| Invalid(error.to_string()))?;
         mounts::check_target(target).map_err(|error| Invalid(error.to_string()))?;
     }
     for name in host.sysctls.iter().flatten().map(|(name, _)| name) {

@@ -85,8 +85,8 @@ impl Puller {
         if names.is_empty() {
             return Err(PushError::NoImage { repository: reference.familiar_name() });
         }
-        let targets = names.iter().map(|name| self.target(name, platform)).collect::<Result<Vec<_>, _>>()?;
         tell(Message::status("", format!("The push refers to repository [{}]", reference.repository())));
+        let targets = names.iter().map(|name| self.target(name, platform)).collect::<Result<Vec<_>, _>>()?;
         let auth = auth_of(reference.domain(), credentials);
         let repository = self.client.repository(reference, auth).await;
         for (name, target) in names.iter().zip(targets) {

@@ -199,6 +199,12 @@ fn plan(
     if driver != Driver::Bridge {
         return Ok(record);
     }
+    for wanted in [false, true] {
+        let subnets = record.ipam.config.iter().flatten().map(|config| config.subnet.contains(':'));
+        if subnets.filter(|ipv6| *ipv6 == wanted).count() > 1 {
+            return Err(forbidden("bridge driver doesn't support multiple subnets"));
+        }
+    }
     let parsed = BridgeOptions::parse(&record.options)?;
     record.bridge = parsed.name.unwrap_or_else(|| format!("br-{}", &record.id[..12]));
     if let Some(other) = state.networks.values().find(|other| other.record.bridge == record.bridge) {
