@@ -4,6 +4,7 @@ use corten_api::container::{Health, MountPoint as WireMount};
 
 use super::mounts::MountKind;
 use super::record::{Live, Record};
+use super::state::State;
 
 /// A container as it was at one moment. Readers hold it as long as they like; the owner publishes new ones.
 #[derive(Debug, Clone)]
@@ -33,6 +34,11 @@ impl View {
             removed: false,
             removal_error: String::new(),
         }
+    }
+
+    /// Whether it is removed or about to be.
+    pub fn is_leaving(&self) -> bool {
+        self.removed || matches!(self.live.state, State::Removing)
     }
 
     /// Mounts as inspect and list show them.

@@ -97,7 +97,7 @@ impl Images {
         }
         let (intake, layer) = match made {
             // Removed while it was read: that is why.
-            Err(_) if containers.find(container.id()).is_err() => {
+            Err(_) if container.view().is_leaving() => {
                 return Err(ContainerError::NotFound(request.container).into());
             }
             made => made?,
