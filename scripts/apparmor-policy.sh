@@ -4,6 +4,8 @@
 . "$(dirname "$0")/env.sh"
 profiles=$ROOT/crates/corten-engine/profiles
 command -v apparmor_parser > /dev/null || die "install apparmor"
-apparmor_parser --skip-cache --skip-kernel-load --policy-features /etc/apparmor.d/abi/3.0 --stdout \
+abi=/etc/apparmor.d/abi/3.0
+# The machine's own kernel is not asked: it may have no AppArmor at all.
+apparmor_parser --skip-cache --skip-kernel-load --policy-features "$abi" --kernel-features "$abi" --stdout \
   "$profiles/docker-default.apparmor" > "$profiles/docker-default.policy"
 say "$(wc -c < "$profiles/docker-default.policy") bytes"

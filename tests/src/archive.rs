@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 /// The applets that the cases call; all are links to one busybox.
 const APPLETS: &str = "sh ash cat echo ls sleep true false id env ps wget httpd nc nslookup mkdir rm touch stat mount \
     grep head tail sed printf kill dd yes seq test hostname ip ping chmod chown cp mv ln pwd date tr wc sort uname stty \
-    readlink sync sha256sum adduser df du find expr timeout trap";
+    readlink sync sha256sum adduser df du find expr timeout trap cut";
 
 /// A root file system with a static busybox, as a tar.
 pub fn base() -> Result<Vec<u8>> {

@@ -120,7 +120,8 @@ fn a_user_is_looked_up_in_the_image(e: &mut Engine) -> Result<()> {
 fn limits_reach_the_kernel(e: &mut Engine) -> Result<()> {
     let body = with(
         shell(
-            "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/pids/pids.max; \
+            "cd /sys/fs/cgroup; if [ -e memory.max ]; then cat memory.max; cut -d ' ' -f 1 cpu.max; cat pids.max; \
+               else cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us pids/pids.max; fi; \
                ulimit -n; cat /proc/sys/net/ipv4/ip_forward; df -k /dev/shm | tail -n 1",
         ),
         json!({ "HostConfig": {
