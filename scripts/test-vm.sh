@@ -48,7 +48,12 @@ modules() {
   mkdir -p "$to/kernel"
   cp "$from"/modules.{order,builtin,builtin.modinfo} "$to/"
   (cd "$from/kernel" && cp -r --parents net fs/overlayfs fs/fuse lib crypto drivers/net/veth.ko drivers/net/dummy.ko "$to/kernel/" 2> /dev/null) || true
-  "$busybox" depmod -b "$root" "$version"
+  # Debian's loader of modules reads an index of its own.
+  if [ -x "$root/usr/sbin/depmod" ]; then
+    chroot "$root" depmod "$version"
+  else
+    "$busybox" depmod -b "$root" "$version"
+  fi
 }
 
 tests() {
