@@ -8,6 +8,8 @@
 //!     ◀───────────────────────────── Go
 //!     Listener (+ descriptor) ─────────▶   hands it to the agent of system calls
 //!     ◀───────────────────────────── Go
+//!     Moved (+ its sibling) ───────────▶   the sibling goes on, in the pid namespace of others
+//!     ◀───────────────────────────── Go
 //!     Ready (+ terminal) ──────────────▶   the container is created
 //!     ◀───────────────────────────── Go    start
 //!     end of file: the program runs        Failed at any point: it does not, and the process ends
@@ -39,6 +41,8 @@ pub(super) enum Report {
     Hooks,
     /// Its filter is loaded, and asks an agent: this is what that needs.
     Listener(OwnedFd),
+    /// It has copied itself into a pid namespace that others live in, and ends; this is the copy.
+    Moved(OwnedFd),
     /// Only the user's program is missing.
     Ready {
         /// The master of the terminal, when one was made.
@@ -97,6 +101,11 @@ impl Channel {
         self.wait()
     }
 
+    /// Child: says who goes on in its place.
+    pub(super) fn moved(&self, sibling: BorrowedFd<'_>) -> io::Result<()> {
+        scm::send(&self.0, b"p", &[sibling])
+    }
+
     /// Child: says that the set-up is complete.
     pub(super) fn ready(&self, console: Option<BorrowedFd<'_>>) -> io::Result<()> {
         scm::send(&self.0, b"r", console.as_slice())
@@ -141,6 +150,10 @@ impl Channel {
             None => Report::End,
             Some((b'm', _)) => Report::Mapping,
             Some((b'h', _)) => Report::Hooks,
+            Some((b'p', _)) => match message.fds.into_iter().next() {
+                Some(sibling) => Report::Moved(sibling),
+                None => return Err(io::Error::from_raw_os_error(libc::EBADMSG)),
+            },
             Some((b'l', _)) => match message.fds.into_iter().next() {
                 Some(listener) => Report::Listener(listener),
                 None => return Err(io::Error::from_raw_os_error(libc::EBADMSG)),

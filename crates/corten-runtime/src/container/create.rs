@@ -11,7 +11,7 @@ use corten_sys::process::{ForkError, Forked, Wait, fork, send_signal, wait};
 use super::channel::{Channel, Report};
 use super::error::{CreateError, StartError};
 use super::identity::Identity;
-use super::init::{Inheritance, InitPlan, Keyring, ProcessPlan};
+use super::init::{Inheritance, InitPlan, Keyring, PidEntry, ProcessPlan};
 use super::mount_plan::{clean, plan_mount, plan_root_propagation};
 use super::namespaces::{Namespaces, id_map};
 use super::program::Program;
@@ -122,6 +122,9 @@ fn make(request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Made, 
             }
             Report::Failed(failure) => return Err(CreateError::Init(failure)),
             Report::End => return Err(CreateError::Died(process.reap())),
+            Report::Moved(_) => {
+                return Err(system("hear from the container", io::Error::from_raw_os_error(libc::EBADMSG)));
+            }
         }
         parent_end.go().map_err(|e| system("answer the container", e))?;
     }
@@ -158,6 +161,14 @@ impl Unfinished {
             Some(pidfd) => pidfd,
             None => unreachable!("a process is finished once"),
         }
+    }
+
+    /// The child has made another in its place and ends: it is reaped. The number of the new one.
+    pub(super) fn replace(&mut self, sibling: OwnedFd) -> io::Result<i32> {
+        self.reap();
+        let pid = corten_sys::pidfd::number(&sibling);
+        self.pidfd = Some(sibling);
+        pid
     }
 
     /// Ends and reaps the child; its exit code.
@@ -245,6 +256,7 @@ pub(super) struct ProcessOptions<'a> {
     pub keyring_permissions: Option<u32>,
     pub preserve_fds: u32,
     pub death_signal: Option<i32>,
+    pub pid_entry: PidEntry,
 }
 
 impl<'a> ProcessOptions<'a> {
@@ -258,6 +270,8 @@ impl<'a> ProcessOptions<'a> {
             }),
             preserve_fds: request.preserve_fds,
             death_signal: request.parent_death_signal,
+            // What it mounts as procfs shows the namespace that it is in: it must be there before.
+            pid_entry: PidEntry::Born,
         }
     }
 }
@@ -284,6 +298,7 @@ pub(super) fn plan_process(
         keyring,
         preserve_fds: options.preserve_fds,
         death_signal: options.death_signal,
+        pid_entry: options.pid_entry,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use corten_sys::namespace::{self, Excursion, Kind};
+use corten_sys::namespace::{self, Kind};
 use corten_sys::path::Root;
 use corten_sys::process::{ForkError, Forked, exit_now, fork};
 use rustix::fs::{Mode, OFlags};
@@ -14,14 +14,13 @@ use super::agent;
 use super::channel::{Channel, Report};
 use super::create::{ProcessOptions, Unfinished, hook_state, plan_process};
 use super::error::{ExecError, InitFailure};
-use super::init::{self, ProcessPlan};
+use super::init::{self, PidEntry, ProcessPlan};
 use super::{ExecRequest, Execed, Stdio};
 use crate::cgroup::Membership;
 use crate::spec::{Linux, NamespaceKind, Process};
 
-/// Namespaces that a joining process takes over from the first process, with its children's pid namespace apart.
-const JOINED: [Kind; 7] =
-    [Kind::User, Kind::Mount, Kind::Uts, Kind::Ipc, Kind::Net, Kind::Cgroup, Kind::Time];
+/// Namespaces that a joining process takes over from the first process; the pid namespace only for its children.
+const JOINED: [Kind; 8] = Kind::ALL;
 
 /// Runs a further program inside a running container, and returns once it has been executed.
 ///
@@ -38,6 +37,7 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
         keyring_permissions: None,
         preserve_fds: request.preserve_fds,
         death_signal: request.parent_death_signal,
+        pid_entry: if has(NamespaceKind::Pid) { PidEntry::AtLast } else { PidEntry::Born },
     };
     let process = confined(request.process, request.spec.process.as_ref());
     let plan = plan_process(&process, linux, &options).map_err(ExecError::Spec)?;
@@ -49,13 +49,6 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
     let (child_end, parent_end) = Channel::pair().map_err(|e| system("make a socket pair", e))?;
     let init = request.init.try_clone_to_owned().map_err(|e| system("take the container's process", e))?;
 
-    // Only children of a process change their pid namespace, so the parent goes there for the moment of the copy.
-    let pid_target = has(NamespaceKind::Pid).then_some((Kind::Pid, &init));
-    let excursion = match Excursion::enter(pid_target) {
-        Ok(excursion) => excursion,
-        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Err(ExecError::Stopped),
-        Err(e) => return Err(system("join the pid namespace", e)),
-    };
     // Where the process runs before it has joined the cgroup; the caller goes back to where it was.
     let affinity = Affinity::plan(request.process.exec_cpu_affinity.as_ref()).map_err(ExecError::Spec)?;
     let stay =
@@ -79,7 +72,6 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
     let (pid, pidfd) = match forked {
         Ok(Forked::Child) => {
             drop(parent_end);
-            excursion.stay();
             let kinds = JOINED.iter().copied().filter(|kind| spec_has(linux, *kind));
             std::mem::forget(stay);
             let flags = kinds.fold(0, |flags, kind| flags | kind.flag());
@@ -93,12 +85,11 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
         }
         Ok(Forked::Parent { pid, pidfd }) => (pid, pidfd),
         Err(ForkError::Threads) => return Err(system("clone3", io::Error::other(ForkError::Threads))),
-        Err(ForkError::Clone(e)) if e.raw_os_error() == Some(libc::ENOMEM) => return Err(ExecError::Stopped),
         Err(ForkError::Clone(source)) => return Err(system("clone3", source)),
     };
     drop((child_end, request.stdio, membership, stay));
     let mut process = Unfinished { pidfd: Some(pidfd) };
-    excursion.leave().map_err(|e| system("leave the pid namespace", e))?;
+    let mut pid = pid;
 
     let mut master = None;
     loop {
@@ -111,6 +102,16 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
                         .map_err(|e| system("hand the filter to the agent", e))?;
                 }
                 parent_end.go().map_err(|e| system("answer the process", e))?;
+            }
+            Report::Moved(sibling) => {
+                pid = process.replace(sibling).map_err(|e| system("take over the process", e))?;
+                parent_end.go().map_err(|e| system("answer the process", e))?;
+            }
+            // The first process has ended meanwhile, and its pid namespace takes nobody any more.
+            Report::Failed(failure)
+                if failure.program.is_none() && matches!(failure.errno, libc::ESRCH | libc::ENOMEM) =>
+            {
+                return Err(ExecError::Stopped);
             }
             Report::Failed(failure) => return Err(ExecError::Init(failure)),
             Report::End => break,
@@ -193,7 +194,7 @@ fn set_up(
         }
         Stdio::Pipes { .. } => None,
     };
-    let master = init::take_streams(stdio, console)?;
+    let master = init::take_streams(stdio, console, plan.pid_entry)?;
     init::finish(plan, attributes, channel, master, init::Gate::None)
 }
 

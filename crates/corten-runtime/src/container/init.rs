@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use corten_sys::namespace::{self, Kind};
-use corten_sys::process::exit_now;
+use corten_sys::process::{ForkError, Forked, OneThread, exit_now, fork_sibling};
 use corten_sys::{fds, keyring, seccomp, signals, terminal};
 use rustix::fs::{FileType, Mode, OFlags, makedev};
 
@@ -34,6 +34,17 @@ pub(super) struct ProcessPlan {
     pub keyring: Option<Keyring>,
     pub preserve_fds: u32,
     pub death_signal: Option<i32>,
+    pub pid_entry: PidEntry,
+}
+
+/// How the process comes into its pid namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PidEntry {
+    /// It is there from its birth.
+    Born,
+    /// It is a running container's, whose processes may trace whatever they see (with `CAP_SYS_PTRACE`, everything). So a copy
+    /// is made there only when nothing is left that they do not have themselves: no namespace, no privilege, no file.
+    AtLast,
 }
 
 /// The session keyring to join.
@@ -168,7 +179,7 @@ fn set_up(
         rustix::system::setdomainname(plan.domainname.as_bytes())
             .map_err(|e| InitFailure::system("setdomainname", &e.into()))?;
     }
-    let master = take_streams(stdio, console)?;
+    let master = take_streams(stdio, console, plan.process.pid_entry)?;
     let gate = Gate::Before { listener, hooks: &plan.start_hooks, state: &plan.states[1] };
     finish(plan.process, attributes, channel, master, gate)
 }
@@ -246,24 +257,38 @@ fn host_devpts() -> Result<OwnedFd, InitFailure> {
         .map_err(|e| InitFailure::system("open /dev/pts", &e.into()))
 }
 
-/// Makes the standard streams what was asked for, in a new session. Returns the master of a terminal.
+/// Makes the standard streams what was asked for, in a new session where the process stays what it is. Returns the
+/// master of a terminal.
 pub(super) fn take_streams(
     stdio: Stdio,
     console: Option<terminal::Pty>,
+    entry: PidEntry,
 ) -> Result<Option<OwnedFd>, InitFailure> {
     let streams = |e: io::Error| InitFailure::system("set up standard streams", &e);
-    match (stdio, console) {
+    let master = match (stdio, console) {
         (Stdio::Pipes { stdin, stdout, stderr }, _) => {
             fds::set_stdio(&stdin, &stdout, &stderr).map_err(streams)?;
-            rustix::process::setsid().map_err(|e| InitFailure::system("setsid", &e.into()))?;
-            Ok(None)
+            None
         }
         (Stdio::Terminal { .. }, Some(terminal::Pty { master, slave })) => {
-            terminal::become_session_leader(&slave).map_err(|e| InitFailure::system("ioctl(setctty)", &e))?;
             fds::set_stdio(&slave, &slave, &slave).map_err(streams)?;
-            Ok(Some(master))
+            Some(master)
         }
-        (Stdio::Terminal { .. }, None) => Err(InitFailure::invalid("no terminal was made")),
+        (Stdio::Terminal { .. }, None) => return Err(InitFailure::invalid("no terminal was made")),
+    };
+    if entry == PidEntry::Born {
+        lead_session(master.is_some())?;
+    }
+    Ok(master)
+}
+
+/// Begins a session, whose terminal is standard input when there is one.
+fn lead_session(terminal: bool) -> Result<(), InitFailure> {
+    if terminal {
+        terminal::become_session_leader(rustix::stdio::stdin())
+            .map_err(|e| InitFailure::system("ioctl(setctty)", &e))
+    } else {
+        rustix::process::setsid().map(drop).map_err(|e| InitFailure::system("setsid", &e.into()))
     }
 }
 
@@ -296,8 +321,15 @@ pub(super) fn finish(
     console: Option<OwnedFd>,
     gate: Gate<'_>,
 ) -> Result<std::convert::Infallible, InitFailure> {
-    let ProcessPlan { program, identity, filter, preserve_fds, death_signal, keyring: _ } = plan;
+    let ProcessPlan { program, identity, filter, preserve_fds, death_signal, keyring: _, pid_entry } = plan;
     identity.apply_limits()?;
+    let alone = match pid_entry {
+        PidEntry::Born => None,
+        PidEntry::AtLast => Some(
+            OneThread::prove()
+                .map_err(|e| InitFailure::system("join the pid namespace", &io::Error::other(e)))?,
+        ),
+    };
     own_streams(identity.uid())?;
     let environment = if matches!(gate, Gate::Before { hooks: [_, ..], .. }) {
         program.environment().to_vec()
@@ -339,6 +371,15 @@ pub(super) fn finish(
     {
         channel.need_agent(listener.as_fd()).map_err(gone)?;
     }
+    let mut late_filter = late_filter;
+    if let Some(alone) = alone {
+        if let Some(filter) = late_filter.take_if(|filter| lets_move(filter)) {
+            confine(&identity, &filter)?;
+        }
+        move_into_pid_namespace(alone, channel)?;
+        lead_session(console.is_some())?;
+        Identity::apply_death_signal(death_signal)?;
+    }
     channel.ready(console.as_ref().map(AsFd::as_fd)).map_err(gone)?;
     drop(console);
     let mut late = None;
@@ -367,6 +408,30 @@ pub(super) fn finish(
         starter.failed(&failure);
     }
     Err(failure)
+}
+
+/// Whether a filter lets the process do what is left to do once it is loaded. One that does not is loaded at the end, by
+/// a process that can be seen before: what it is about to lose could then be taken from it by others with
+/// `CAP_SYS_PTRACE`.
+fn lets_move(filter: &Filter) -> bool {
+    let clone = [corten_sys::process::FORK_SIBLING_FLAGS, 0, 0, 0, 0, 0];
+    let rest = ["sendmsg", "recvmsg", "exit_group", "setsid", "ioctl", "prctl", "close", "accept4", "execve"];
+    filter.allows("clone", clone) && rest.iter().all(|name| filter.allows(name, [0; 6]))
+}
+
+/// Goes on as a copy inside the pid namespace that was chosen for children; the process itself ends.
+fn move_into_pid_namespace(alone: OneThread, channel: &Channel) -> Result<(), InitFailure> {
+    let failed = |e: io::Error| InitFailure::system("join the pid namespace", &e);
+    match fork_sibling(alone) {
+        // The parent takes notice of the copy before the copy speaks.
+        Ok(Forked::Child) => channel.wait().map_err(failed),
+        Ok(Forked::Parent { pidfd, .. }) => {
+            channel.moved(pidfd.as_fd()).map_err(failed)?;
+            exit_now(0)
+        }
+        Err(ForkError::Clone(e)) => Err(failed(e)),
+        Err(e @ ForkError::Threads) => Err(failed(io::Error::other(e))),
+    }
 }
 
 fn enter_directory(path: &str) -> io::Result<()> {

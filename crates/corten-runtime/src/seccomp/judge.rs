@@ -5,44 +5,11 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::compile::{
-    AND, EQUAL, GREATER, GREATER_EQUAL, JUMP, LOAD, RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_KILL_THREAD,
-    RET_LOG, RET_TRACE, RET_TRAP, RETURN,
-};
-use super::{Arch, Program, X32_BIT, compile, docker_default, names};
+use super::compile::{RET_ALLOW, RET_ERRNO, RET_KILL_PROCESS, RET_KILL_THREAD, RET_LOG, RET_TRACE, RET_TRAP};
+use super::verdict::interpret;
+use super::{Arch, X32_BIT, compile, docker_default, names};
 use crate::capability::Capability;
 use crate::spec::{Action, ArgumentRule, LinuxSeccomp, Operator, SyscallRule};
-
-/// Runs a program as the kernel does.
-pub(super) fn interpret(program: &Program, arch: u32, number: u32, args: [u64; 6]) -> u32 {
-    let mut words = vec![number, arch, 0, 0];
-    words.extend(args.iter().flat_map(|arg| [*arg as u32, (arg >> 32) as u32]));
-    let (mut accumulator, mut at) = (0u32, 0usize);
-    loop {
-        let i = program.instructions[at];
-        at += 1;
-        let holds = match i.code {
-            LOAD => {
-                accumulator = words[i.k as usize / 4];
-                continue;
-            }
-            AND => {
-                accumulator &= i.k;
-                continue;
-            }
-            JUMP => {
-                at += i.k as usize;
-                continue;
-            }
-            RETURN => return i.k,
-            EQUAL => accumulator == i.k,
-            GREATER => accumulator > i.k,
-            GREATER_EQUAL => accumulator >= i.k,
-            other => panic!("instruction {other:#x}"),
-        };
-        at += usize::from(if holds { i.jt } else { i.jf });
-    }
-}
 
 fn verdict(action: Action, errno: Option<u32>) -> u32 {
     let errno = errno.unwrap_or(1);

@@ -14,6 +14,7 @@
 mod compile;
 mod profile;
 mod syscalls;
+mod verdict;
 
 #[cfg(test)]
 mod judge;

@@ -30,6 +30,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("bind_mounts_are_made_with_their_options", binds),
     ("system_mounts_refuse_links_in_the_image", links),
     ("exec_joins_the_container", exec_joins),
+    ("who_joins_is_never_seen_with_more_than_the_container_has", watched_exec),
     ("exec_reports_a_missing_program", exec_missing),
     ("a_gate_that_is_dropped_ends_the_container", dropped_gate),
     ("a_user_namespace_maps_its_root", user_namespace),
@@ -283,6 +284,25 @@ fn links() {
         assert!(refusals.iter().any(|refusal| error.contains(refusal)), "{name}: {error}");
         assert_eq!(std::fs::read_dir(&canary).unwrap().count(), 0, "{name}");
     }
+}
+
+/// What a container with `CAP_SYS_PTRACE` can see it can also trace, and make do what it could do.
+fn watched_exec() {
+    let mut bundle = Bundle::new(&["say=up", "watch=/stop"]);
+    let sets = bundle.process().capabilities.as_mut().unwrap();
+    for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+        set.push("CAP_SYS_PTRACE".into());
+    }
+    let running = bundle.start();
+    running.wait_for("up");
+    for _ in 0..100 {
+        assert_eq!(bundle.exec(&running, &["exit=0"]).exit, Exit::Code(0));
+    }
+    std::fs::write(bundle.rootfs().join("stop"), "").unwrap();
+    let done = running.finish();
+    assert!(!done.output.contains("more: "), "{}", done.output);
+    let seen: usize = done.output.lines().find_map(|line| line.strip_prefix("seen ")?.parse().ok()).unwrap();
+    assert!(seen > 1, "none of a hundred was seen");
 }
 
 fn exec_joins() {

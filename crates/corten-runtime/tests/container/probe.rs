@@ -55,6 +55,7 @@ pub fn run(words: &[String]) {
                 let result = corten_sys::namespace::unshare(corten_sys::namespace::Kind::Uts.flag());
                 println!("{}", errno(result));
             }
+            "watch" => watch(std::path::Path::new(argument)),
             "mkdir" => println!("{}", errno(std::fs::create_dir(argument))),
             "wait" => loop {
                 rustix::event::poll(&mut [], None).unwrap();
@@ -72,6 +73,33 @@ pub fn run(words: &[String]) {
 
 fn errno(result: std::io::Result<()>) -> i32 {
     result.err().and_then(|e| e.raw_os_error()).unwrap_or(0)
+}
+
+/// Looks at every process that can be seen, without pause, until there is a file at `stop`: prints each one that has
+/// more than this one, in the order of mount namespace, root, and capabilities; and how many were seen at last.
+fn watch(stop: &std::path::Path) {
+    let facts = |pid: &str| {
+        let link = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).ok();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t"))?;
+        Some((link("ns/mnt")?, link("root")?, u64::from_str_radix(effective, 16).ok()?))
+    };
+    let (own_mounts, own_root, own_capabilities) = facts("self").unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    while !stop.exists() {
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let pid = entry.file_name().to_string_lossy().into_owned();
+            if !pid.bytes().all(|byte| byte.is_ascii_digit()) {
+                continue;
+            }
+            let Some((mounts, root, capabilities)) = facts(&pid) else { continue };
+            seen.insert(pid);
+            if mounts != own_mounts || root != own_root || capabilities & !own_capabilities != 0 {
+                println!("more: {} {} {capabilities:x}", mounts.display(), root.display());
+            }
+        }
+    }
+    println!("seen {}", seen.len());
 }
 
 /// Touches this many bytes of memory.
