@@ -69,7 +69,7 @@ impl WebSocket {
     }
 
     /// The next message; the end of the connection is a close.
-    pub fn next(&mut self) -> Result<Message> {
+    pub fn receive(&mut self) -> Result<Message> {
         let mut head = [0; 2];
         match self.0.read_exact(&mut head) {
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(Message::Close),
@@ -97,7 +97,7 @@ impl WebSocket {
     pub fn read_until(&mut self, wanted: &str) -> Result<String> {
         let mut text = String::new();
         while !text.contains(wanted) {
-            match self.next()? {
+            match self.receive()? {
                 Message::Data { bytes, .. } => text.push_str(&String::from_utf8_lossy(&bytes)),
                 Message::Close => bail!("closed after {text:?}"),
             }

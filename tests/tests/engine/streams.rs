@@ -110,11 +110,11 @@ fn a_websocket_carries_both_directions(e: &mut Engine) -> Result<()> {
     let mut client = WebSocket::open(&e.socket(), &path)?;
     e.post(&format!("/containers/{id}/start"))?.expect(204)?;
     client.send(b"a line\n")?;
-    let first = client.next()?;
+    let first = client.receive()?;
     ensure!(first == Message::Data { binary: true, bytes: b"got a line\n".to_vec() }, "{first:?}");
     client.send(b"another\n")?;
     client.read_until("another\n")?;
-    ensure!(client.next()? == Message::Close);
+    ensure!(client.receive()? == Message::Close);
     ensure!(e.wait(&id)? == 0);
     e.remove(&id)
 }
