@@ -21,7 +21,7 @@ pub struct Remote<'a> {
 /// What a registry has under a reference.
 pub enum Found {
     /// A manifest of one platform.
-    One(Entry),
+    One(Box<Entry>),
     /// A list of manifests.
     List(Vec<Entry>),
 }
@@ -59,7 +59,8 @@ impl<'a> Remote<'a> {
         let tag = tag.as_deref().or(reference.tag()).unwrap_or("latest");
         let document = repository.manifest(tag).await.map_err(|error| failure(reference, &error))?;
         if !is_list(&document.media_type) {
-            return Ok(Found::One(self.entry(&repository, reference.clone(), document, None).await?));
+            let entry = self.entry(&repository, reference.clone(), document, None).await?;
+            return Ok(Found::One(Box::new(entry)));
         }
         #[derive(Deserialize)]
         struct List {
@@ -80,7 +81,7 @@ impl<'a> Remote<'a> {
     /// One manifest: a list is refused, as docker does.
     pub async fn manifest(&self, reference: &Reference) -> Outcome<Entry> {
         match self.find(reference).await? {
-            Found::One(entry) => Ok(entry),
+            Found::One(entry) => Ok(*entry),
             Found::List(_) => Err(Failure::new(format!("{reference} is a manifest list"))),
         }
     }
