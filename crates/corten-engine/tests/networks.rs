@@ -300,7 +300,7 @@ fn containers_join_and_leave_networks_while_they_run() {
         assert!(!file("hosts").contains("10.9.0.77\t"));
         request.endpoints.remove("front");
         let refused = text(networks.disconnect("front", &request).await);
-        assert_eq!(refused, format!("container {} is not connected to network front Conflict", request.id));
+        assert_eq!(refused, format!("container {} is not connected to network front NotFound", request.id));
         let refused = text(networks.connect("none", &request, EndpointSettings::default()).await);
         assert!(refused.contains("private (none) mode"), "{refused}");
         networks.detach(&request.id).await;
