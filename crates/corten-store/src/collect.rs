@@ -85,14 +85,15 @@ pub(crate) fn collect(shared: &Arc<Shared>, given_up: &HashSet<Digest>) -> Resul
         return Ok(Collected::default());
     }
     // A tree that is not on the disk yet may need its blob once more.
-    if !blobs.is_empty() && seal::is_needed(shared) {
-        if let Err(error) = seal::seal(shared) {
-            tracing::warn!(%error, "nothing is collected while unpacked layers cannot be synced");
-            let mut state = shared.state.write();
-            state.blobs.extend(blobs);
-            state.layers.extend(layers);
-            return Ok(Collected::default());
-        }
+    if !blobs.is_empty()
+        && seal::is_needed(shared)
+        && let Err(error) = seal::seal(shared)
+    {
+        tracing::warn!(%error, "nothing is collected while unpacked layers cannot be synced");
+        let mut state = shared.state.write();
+        state.blobs.extend(blobs);
+        state.layers.extend(layers);
+        return Ok(Collected::default());
     }
     let (old_blobs, old_layers) = (blobs.clone(), layers.clone());
     shared.database.make_room();

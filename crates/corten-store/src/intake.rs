@@ -352,9 +352,16 @@ impl Intake {
         })?;
         let mut state = shared.state.write();
         state.blobs.extend(blobs);
+        let unsealed = !layers.is_empty();
         state.layers.extend(layers);
-        taken.iter().for_each(|key| drop(state.snapshots.remove(key)));
+        for key in &taken {
+            state.snapshots.remove(key);
+        }
         state.apply_names(names);
+        drop(state);
+        if unsealed {
+            shared.sealer.wake();
+        }
         Ok(())
     }
 

@@ -25,6 +25,8 @@ pub fn main() -> ExitCode {
 
 fn work() -> io::Result<()> {
     die_with_parent()?;
+    // The kernel has named it after the link it was executed by.
+    rustix::thread::set_name(c"corten-worker")?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut bytes = [0; REQUEST];
     let message = scm::recv(&socket, &mut bytes)?;

@@ -267,7 +267,13 @@ impl Puller {
         let repository = self.sources(reference, credentials).await;
         let wanted = reference.digest().map(ToString::to_string);
         let wanted = wanted.as_deref().or(reference.tag()).unwrap_or("latest");
-        let document = repository.manifest(wanted).await.map_err(|error| refused(reference, error))?;
+        let document = repository.manifest(wanted).await.map_err(|error| match error {
+            // Whoever asks wants to know whether credentials are missing, which a pull hides as Docker does.
+            source @ (RegistryError::Unauthorized { .. } | RegistryError::Denied { .. }) => {
+                PullError::Resolve { reference: reference.clone(), source }
+            }
+            error => refused(reference, error),
+        })?;
         let size = document.bytes.len() as u64;
         let descriptor = Descriptor::new(&document.media_type, document.digest, size);
         let platforms = if media::is_index(&document.media_type) {

@@ -20,7 +20,7 @@ use crate::{Shared, trash};
 /// A part smaller than this is not worth its file, in bytes.
 const SIZE_MIN: u64 = 1 << 20;
 /// How long a part may wait to be resumed.
-const AGE_MAX: Duration = Duration::from_hours(24);
+const AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// No part is kept when less than this is free, in bytes.
 const FREE_MIN: u64 = 64 << 20;
 

@@ -116,6 +116,28 @@ async fn a_tree_that_may_not_have_reached_the_disk_is_unpacked_again_after_a_pow
     assert_eq!(std::fs::read_to_string(find(&dir.path().join("snapshots"), "two")).unwrap(), "22");
 }
 
+#[tokio::test]
+async fn trees_are_sealed_behind_the_acknowledgement() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), std::sync::Arc::new(corten_store::InProcess)).await.unwrap();
+    load(&store, "a:1", &[&[("one", "1")]]);
+    let rows = rusqlite::Connection::open(dir.path().join("corten.db")).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    // The row is all there is to see of it from outside.
+    loop {
+        let unsealed: i64 =
+            rows.query_row("SELECT count(*) FROM layers WHERE sealed = 0", [], |row| row.get(0)).unwrap();
+        if unsealed == 0 {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "not sealed");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The file of that name somewhere beneath `root`.
 fn find(root: &Path, name: &str) -> std::path::PathBuf {
     let mut pending = vec![root.to_owned()];

@@ -287,6 +287,7 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
+    #[expect(clippy::result_large_err, reason = "it is made once per pull, and says everything")]
     fn forward(&mut self, bytes: u64) -> Result<(), PullError> {
         self.received += bytes;
         if self.received > self.blob.size {
@@ -377,6 +378,7 @@ fn write(
 }
 
 /// The layers of a manifest with what its config says about them.
+#[expect(clippy::result_large_err, reason = "it is made once per pull, and says everything")]
 fn layers(intake: &Intake, manifest: &Manifest) -> Result<Vec<Layer>, PullError> {
     let config = parse_config(manifest.config.digest, &intake.read(&manifest.config.digest, CONFIG_LIMIT)?)?;
     let chains = config.chain_ids();
