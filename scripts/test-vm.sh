@@ -48,8 +48,8 @@ modules() {
   mkdir -p "$to/kernel"
   cp "$from"/modules.{order,builtin,builtin.modinfo} "$to/"
   (cd "$from/kernel" && cp -r --parents net fs/overlayfs fs/fuse lib crypto drivers/net/veth.ko drivers/net/dummy.ko "$to/kernel/" 2> /dev/null) || true
-  # Debian's loader of modules reads an index of its own.
-  if [ -x "$root/usr/sbin/depmod" ]; then
+  # Debian's loader of modules (a link, by its path there) reads an index of its own.
+  if [ -L "$root/usr/sbin/depmod" ]; then
     chroot "$root" depmod "$version"
   else
     "$busybox" depmod -b "$root" "$version"
