@@ -264,20 +264,20 @@ impl Section {
             next = number + 1;
         }
         push(next, &beyond);
-        self.subtree(&ranges)
+        self.subtree(table.arch, &ranges)
     }
 
     /// Ranges by their first numbers; the last is open.
-    fn subtree(&mut self, ranges: &[(u32, &Verdict)]) -> Target {
+    fn subtree(&mut self, arch: Arch, ranges: &[(u32, &Verdict)]) -> Target {
         match ranges {
             [(_, Verdict::Always(value))] => Target::Return(*value),
             [(_, verdict)] => {
-                self.backwards.extend(leaf(verdict).into_iter().rev());
+                self.backwards.extend(leaf(arch, verdict).into_iter().rev());
                 Target::At(self.backwards.len() - 1)
             }
             _ => {
                 let (low, high) = ranges.split_at(ranges.len() / 2);
-                let (yes, no) = (self.subtree(high), self.subtree(low));
+                let (yes, no) = (self.subtree(arch, high), self.subtree(arch, low));
                 self.branch(high[0].0, no, yes)
             }
         }
@@ -330,7 +330,7 @@ impl Section {
     }
 }
 
-fn leaf(verdict: &Verdict) -> Vec<Instruction> {
+fn leaf(arch: Arch, verdict: &Verdict) -> Vec<Instruction> {
     match verdict {
         Verdict::Always(value) => vec![ret(*value)],
         Verdict::Depends(alternatives, otherwise) => {
@@ -338,7 +338,7 @@ fn leaf(verdict: &Verdict) -> Vec<Instruction> {
             for (conditions, value) in alternatives.iter().rev() {
                 let mut all = vec![ret(*value)];
                 for condition in conditions.iter().rev() {
-                    all = test(condition, all);
+                    all = test(arch, condition, all);
                 }
                 all.extend(code);
                 code = all;
@@ -351,32 +351,46 @@ fn leaf(verdict: &Verdict) -> Vec<Instruction> {
 /// Puts the test of one condition in front of `hold`. When it fails, it goes to what follows `hold`, as the tests
 /// inside `hold` do.
 ///
-/// A 64-bit argument is two words; the high one decides unless it is equal.
-fn test(condition: &ArgumentRule, hold: Vec<Instruction>) -> Vec<Instruction> {
+/// A 64-bit argument is two words; the high one decides unless it is equal. Where arguments have 32 bits there is nothing
+/// in the high word that the call would see.
+fn test(arch: Arch, condition: &ArgumentRule, hold: Vec<Instruction>) -> Vec<Instruction> {
     let low = OFFSET_ARGUMENTS + condition.index * 8;
     let high = low + 4;
     let (value_low, value_high) = (condition.value as u32, (condition.value >> 32) as u32);
     let two = condition.value_two;
+    let wide = arch.has_wide_arguments();
     let mut code = Code::default();
     match condition.op {
         Operator::Equal => {
-            code.load(high).fail_unless(EQUAL, value_high).load(low).fail_unless(EQUAL, value_low);
+            if wide {
+                code.load(high).fail_unless(EQUAL, value_high);
+            }
+            code.load(low).fail_unless(EQUAL, value_low);
         }
         Operator::NotEqual => {
-            code.load(high).hold_unless(EQUAL, value_high).load(low).fail_if(EQUAL, value_low);
+            if wide {
+                code.load(high).hold_unless(EQUAL, value_high);
+            }
+            code.load(low).fail_if(EQUAL, value_low);
         }
         Operator::Greater | Operator::GreaterEqual => {
             let last = if condition.op == Operator::Greater { GREATER } else { GREATER_EQUAL };
-            code.load(high).hold_if(GREATER, value_high).fail_unless(EQUAL, value_high);
+            if wide {
+                code.load(high).hold_if(GREATER, value_high).fail_unless(EQUAL, value_high);
+            }
             code.load(low).fail_unless(last, value_low);
         }
         Operator::Less | Operator::LessEqual => {
             let last = if condition.op == Operator::Less { GREATER_EQUAL } else { GREATER };
-            code.load(high).fail_if(GREATER, value_high).hold_unless(EQUAL, value_high);
+            if wide {
+                code.load(high).fail_if(GREATER, value_high).hold_unless(EQUAL, value_high);
+            }
             code.load(low).fail_if(last, value_low);
         }
         Operator::MaskedEqual => {
-            code.load(high).and(value_high).fail_unless(EQUAL, (two >> 32) as u32);
+            if wide {
+                code.load(high).and(value_high).fail_unless(EQUAL, (two >> 32) as u32);
+            }
             code.load(low).and(value_low).fail_unless(EQUAL, two as u32);
         }
     }

@@ -25,16 +25,17 @@ fn verdict(action: Action, errno: Option<u32>) -> u32 {
     }
 }
 
-fn holds(condition: &ArgumentRule, args: &[u64; 6]) -> bool {
-    let arg = args[condition.index as usize];
+fn holds(arch: Arch, condition: &ArgumentRule, args: &[u64; 6]) -> bool {
+    let seen = |value: u64| if arch.has_wide_arguments() { value } else { value & 0xffff_ffff };
+    let (arg, value) = (seen(args[condition.index as usize]), seen(condition.value));
     match condition.op {
-        Operator::NotEqual => arg != condition.value,
-        Operator::Less => arg < condition.value,
-        Operator::LessEqual => arg <= condition.value,
-        Operator::Equal => arg == condition.value,
-        Operator::GreaterEqual => arg >= condition.value,
-        Operator::Greater => arg > condition.value,
-        Operator::MaskedEqual => arg & condition.value == condition.value_two,
+        Operator::NotEqual => arg != value,
+        Operator::Less => arg < value,
+        Operator::LessEqual => arg <= value,
+        Operator::Equal => arg == value,
+        Operator::GreaterEqual => arg >= value,
+        Operator::Greater => arg > value,
+        Operator::MaskedEqual => arg & value == seen(condition.value_two),
     }
 }
 
@@ -48,7 +49,7 @@ fn named(rules: &LinuxSeccomp, arch: Arch) -> Vec<BTreeSet<u32>> {
 }
 
 /// Reads the rules one by one.
-fn naive(rules: &LinuxSeccomp, named: &[BTreeSet<u32>], number: u32, args: &[u64; 6]) -> u32 {
+fn naive(rules: &LinuxSeccomp, arch: Arch, named: &[BTreeSet<u32>], number: u32, args: &[u64; 6]) -> u32 {
     let both = rules.syscalls.iter().zip(named);
     let about: Vec<_> = both.filter(|(_, numbers)| numbers.contains(&number)).map(|(rule, _)| rule).collect();
     if let Some(rule) = about.iter().find(|rule| rule.args.is_empty()) {
@@ -59,9 +60,9 @@ fn naive(rules: &LinuxSeccomp, named: &[BTreeSet<u32>], number: u32, args: &[u64
         indices.sort_unstable();
         indices.dedup();
         let hit = if indices.len() < rule.args.len() {
-            rule.args.iter().any(|condition| holds(condition, args))
+            rule.args.iter().any(|condition| holds(arch, condition, args))
         } else {
-            rule.args.iter().all(|condition| holds(condition, args))
+            rule.args.iter().all(|condition| holds(arch, condition, args))
         };
         if hit {
             return verdict(rule.action, rule.errno_ret);
@@ -97,7 +98,7 @@ fn agree(rules: &LinuxSeccomp, arguments: &[[u64; 6]]) {
         for number in numbers(arch) {
             for args in arguments {
                 let got = interpret(&program, arch.audit(), number, *args);
-                let want = naive(rules, &named, number, args);
+                let want = naive(rules, arch, &named, number, args);
                 assert_eq!(got, want, "{arch:?} call {number} {args:x?}");
             }
         }
@@ -135,6 +136,16 @@ fn docker_s_profile_has_the_known_verdicts() {
     assert_eq!(judge("keyctl", 0), RET_ERRNO | 1);
     assert_eq!(interpret(&program, Arch::X86_64.audit(), 9999, [0; 6]), RET_ERRNO | 38);
     assert_eq!(interpret(&program, Arch::Aarch64.audit(), 0, [0; 6]), RET_KILL_THREAD);
+}
+
+#[test]
+fn a_high_word_that_the_call_does_not_see_hides_nothing() {
+    let program = compile(&docker_default(&[])).unwrap();
+    let number = Arch::X32.number("socket").unwrap();
+    for family in [40, (1 << 32) | 40] {
+        let got = interpret(&program, Arch::X32.audit(), number, [family, 0, 0, 0, 0, 0]);
+        assert_eq!(got, RET_ERRNO | 1, "{family:#x}");
+    }
 }
 
 #[test]

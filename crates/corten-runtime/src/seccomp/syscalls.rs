@@ -25,6 +25,11 @@ impl Arch {
     /// The one this program was built for.
     pub const NATIVE: Self = if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 };
 
+    /// Whether the arguments of its calls have 64 bits. Those of x32 have 32, in registers of 64.
+    pub const fn has_wide_arguments(self) -> bool {
+        matches!(self, Self::X86_64 | Self::Aarch64)
+    }
+
     /// Reads libseccomp's name.
     pub fn of_name(name: &str) -> Option<Self> {
         Some(match name {
