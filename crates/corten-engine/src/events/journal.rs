@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Actor, Event};
 
-/// Bytes after which a file is full.
-const FULL: u64 = 2 << 20;
+/// Bytes after which a file is full: about a thousand events, and there are two.
+const FULL: u64 = 384 << 10;
 /// How much of the end of a file is searched for its last line.
 const LAST: u64 = 64 << 10;
 
