@@ -68,6 +68,40 @@ impl Engine {
         Self::start(Which::Corten, dir, command)
     }
 
+    /// A second one of the same kind with these settings in its `daemon.json`; `name` is its folder's. The base image is
+    /// not there yet.
+    pub fn beside(&self, name: &str, settings: &Value) -> Result<Self> {
+        let dir = tempdir(name)?;
+        let mut settings = settings.clone();
+        let mut command = match self.which {
+            Which::Docker => {
+                settings["features"] = serde_json::json!({ "containerd-snapshotter": true });
+                let dockerd = find_dockerd().context("no dockerd")?;
+                let mut command = Command::new(&dockerd);
+                if let Some(bin) = dockerd.parent() {
+                    let path = std::env::var("PATH").unwrap_or_default();
+                    command.env("PATH", format!("{}:{path}", bin.display()));
+                }
+                command
+            }
+            Which::Corten => {
+                let mut command = Command::new(corten_binary()?);
+                command.arg("daemon");
+                command
+            }
+        };
+        std::fs::write(dir.join("daemon.json"), settings.to_string())?;
+        command.args(["--config-file", &text(&dir.join("daemon.json"))]);
+        Self::start(self.which, dir, command)
+    }
+
+    /// Changes the settings in `daemon.json` and has the daemon read them again.
+    pub fn reload(&self, settings: &Value) -> Result<()> {
+        std::fs::write(self.dir.join("daemon.json"), settings.to_string())?;
+        let pid = rustix::process::Pid::from_child(&self.daemon);
+        Ok(rustix::process::kill_process(pid, rustix::process::Signal::HUP)?)
+    }
+
     /// A second one of ours, beside [`Engine::corten`].
     pub fn another() -> Result<Self> {
         let dir = tempdir("another")?;

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::runtimes::Runtimes;
 
 /// Settings of the engine. The daemon's flags and `daemon.json` become this.
 #[derive(Debug, Clone)]
@@ -100,6 +103,8 @@ pub struct Live {
     pub live_restore: bool,
     /// Seconds a container gets to stop when the daemon ends and it says nothing itself.
     pub shutdown_timeout: u64,
+    /// What containers may be made by.
+    pub runtimes: Arc<Runtimes>,
 }
 
 impl Live {
@@ -129,6 +134,7 @@ impl Default for Live {
             registry_mirrors: Vec::new(),
             live_restore: true,
             shutdown_timeout: 15,
+            runtimes: Arc::default(),
         }
     }
 }

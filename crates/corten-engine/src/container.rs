@@ -21,6 +21,7 @@ use crate::events::Events;
 use crate::logs::packing::Packing;
 use crate::logs::shipping::Shipping;
 use crate::network::Networks;
+use crate::runtimes::Runtimes;
 use crate::shim::{ShimBinary, ShimError};
 use crate::volume::Volumes;
 
@@ -99,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) facts: HostFacts,
     binary: OnceLock<ShimBinary>,
     registry: RwLock<Registry>,
+    runtimes: RwLock<Arc<Runtimes>>,
     /// The daemon ends: nothing is started again by policy.
     stopping: AtomicBool,
 }
@@ -136,6 +138,7 @@ impl Containers {
         if facts.apparmor {
             facts.default_apparmor = crate::apparmor::provide_default();
         }
+        let runtimes = RwLock::new(config.live.runtimes.clone());
         let shared = Shared {
             config,
             paths,
@@ -148,6 +151,7 @@ impl Containers {
             facts,
             binary: OnceLock::new(),
             registry: RwLock::default(),
+            runtimes,
             stopping: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
@@ -156,6 +160,11 @@ impl Containers {
     /// What this machine is.
     pub fn facts(&self) -> &HostFacts {
         &self.shared.facts
+    }
+
+    /// Changes what containers may be made by from now on.
+    pub fn set_runtimes(&self, runtimes: Arc<Runtimes>) {
+        *self.shared.runtimes.write() = runtimes;
     }
 
     /// The container of this full id, name (with or without slash) or unambiguous beginning of an id.
@@ -212,6 +221,11 @@ impl Shared {
         };
         let loaded = loaded?;
         Ok(self.binary.get_or_init(|| loaded))
+    }
+
+    /// What containers may be made by.
+    fn runtimes(&self) -> Arc<Runtimes> {
+        self.runtimes.read().clone()
     }
 
     fn is_stopping(&self) -> bool {

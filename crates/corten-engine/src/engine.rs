@@ -102,6 +102,7 @@ impl Engine {
     /// Changes the settings that can change while the daemon runs, and tells so.
     pub fn reload(&self, live: crate::config::Live) {
         self.puller.configure(live.registries());
+        self.containers.set_runtimes(live.runtimes.clone());
         self.system.reload(live, &self.events);
     }
 

@@ -28,6 +28,7 @@ pub mod image;
 pub mod logs;
 pub mod network;
 mod ready;
+pub mod runtimes;
 pub mod shim;
 pub mod system;
 pub mod time;

@@ -15,6 +15,7 @@ mod links;
 mod logs;
 mod manifests;
 mod networks;
+mod runtimes;
 mod streams;
 mod system;
 mod transfer;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         bad_input::cases(),
         cli::cases(),
         faults::cases(),
+        runtimes::cases(),
     ]
     .into_iter()
     .flatten()

@@ -34,6 +34,13 @@ impl Containers {
         validate::network_mode(&config, &host)?;
         validate::config(&mut config)?;
         let mut warnings = validate::host_config(&mut host, &shared.facts)?;
+        let runtimes = shared.runtimes();
+        if host.runtime.is_empty() {
+            host.runtime.clone_from(&runtimes.default);
+        }
+        if let Some(program) = runtimes.get(&host.runtime)? {
+            program.look()?;
+        }
         let image = match config.image.as_str() {
             "" => None,
             text => Some(shared.store.images().resolve_for(text, create.platform.as_ref())?),

@@ -9,6 +9,7 @@ use super::state::Refusal;
 use super::user::UserError;
 use super::validate::Invalid;
 use crate::network::NetworkError;
+use crate::runtimes::RuntimeError;
 use crate::shim::ShimError;
 
 /// Why something with a container did not work. Texts are Docker's where Docker has one.
@@ -87,6 +88,9 @@ pub enum ContainerError {
     /// Security options.
     #[error(transparent)]
     Security(#[from] SecurityError),
+    /// The runtime it asks for.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
     /// Another container's namespace is to be joined, but that container does not run.
     #[error("{0}")]
     Join(String),
@@ -192,6 +196,7 @@ impl Kind for ContainerError {
             | Self::Path(_) => ErrorKind::InvalidArgument,
             Self::NameInUse { .. } | Self::Remove { .. } | Self::Join(_) => ErrorKind::Conflict,
             Self::Refused(error) => error.kind(),
+            Self::Runtime(error) => error.kind(),
             Self::Within { source, .. } => source.kind(),
             Self::Image(error) => error.kind(),
             Self::Network(error) => error.kind(),

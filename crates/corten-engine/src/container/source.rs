@@ -26,6 +26,8 @@ use super::{ContainerError, Shared};
 
 /// Name of the shared memory.
 const SHM: &str = "shm";
+/// Name of the root file system.
+const ROOT: &str = "root";
 
 /// The sources of one container.
 #[derive(Debug, Clone)]
@@ -62,6 +64,11 @@ impl Sources {
             self.put(name, &tree, kind.is_dir())
         };
         bind().map_err(|source| ContainerError::io(format!("mount {}", path.join(subpath).display()), source))
+    }
+
+    /// The container's root file system, for a runtime that knows it by its path.
+    pub(super) fn root(&self, tree: &OwnedFd) -> Result<PathBuf, ContainerError> {
+        self.put(ROOT, tree, true).map_err(|source| ContainerError::io("mount the root file system", source))
     }
 
     /// A detached tree of an image, called `name`, or the place `subpath` inside it.

@@ -32,7 +32,7 @@ use super::state::{Refusal, Request, Run, State, admit};
 use super::{ContainerError, Containers, Shared, log, user};
 use crate::config::CgroupDriver;
 use crate::network::{Netns, NetworkMode, Sandbox};
-use crate::shim::{Create, Shim, ShimBinary, ShimError, ShimEvents, ShimSpec, Size, StartFailure};
+use crate::shim::{self, Create, Shim, ShimBinary, ShimError, ShimEvents, ShimSpec, Size, StartFailure};
 
 impl Containers {
     /// Starts a container.
@@ -192,8 +192,20 @@ impl Owner {
         let record = self.view.record.clone();
         let shared = self.shared.clone();
         let cgroup = cgroup_path(&shared, &record);
-        let spec = make_spec(&shared, &record, &mounted, sandbox, &cgroups_path(&shared, &record))?;
         let exec_dir = shared.paths.container_exec(&record.id);
+        let runtime = foreign(&shared, &record, &exec_dir)?;
+        let mut spec = make_spec(&shared, &record, &mounted, sandbox, &cgroups_path(&shared, &record))?;
+        let sources = Sources::at(shared.paths.mounts(&record.id));
+        // Another runtime knows its root by a path only, and may need it and the sources for as long as it runs.
+        let rootfs = match (&runtime, &mut spec.root) {
+            (Some(_), Some(root)) => {
+                let path = sources.root(&mounted.rootfs)?;
+                root.path = path.to_string_lossy().into_owned();
+                None
+            }
+            _ => Some(mounted.rootfs),
+        };
+        let released = runtime.is_none();
         // What an earlier run left would be taken for this one's end.
         let _ = fs::remove_dir_all(&exec_dir);
         let io = |operation: &str, error: io::Error| {
@@ -206,16 +218,19 @@ impl Owner {
         let (shim, news) = Shim::spawn(shared.binary()?, spec).await?;
         let create = Create {
             bundle: exec_dir,
-            rootfs_fd: true,
+            rootfs_fd: rootfs.is_some(),
             log: log::monitor_config(&shared, &record),
             tty: record.config.tty,
             size: console_size(&record),
             open_stdin: record.config.open_stdin,
             stdin_once: record.config.stdin_once,
             spool_dir: shared.paths.container(&record.id),
+            runtime,
         };
-        let created = shim.create(create, Some(mounted.rootfs)).await;
-        Sources::at(shared.paths.mounts(&record.id)).release_bound();
+        let created = shim.create(create, rootfs).await;
+        if released {
+            sources.release_bound();
+        }
         match created {
             Ok(process) => Ok((shim, news, process.pid)),
             Err(error) => {
@@ -278,6 +293,31 @@ impl Owner {
         Sources::at(self.shared.paths.mounts(&id)).release_all();
         let _ = fs::remove_dir_all(folder);
     }
+}
+
+/// The runtime that makes this container, where that is not our own.
+fn foreign(
+    shared: &Shared,
+    record: &Record,
+    exec_dir: &Path,
+) -> Result<Option<shim::Runtime>, ContainerError> {
+    let runtimes = shared.runtimes();
+    let Some(program) = runtimes.get(&record.host.runtime)? else { return Ok(None) };
+    let path = program.path.clone().map_err(|reason| {
+        // Docker's text, which begins with where it looked for the runtime's own words.
+        let log = exec_dir.join("log.json");
+        let log = log.display();
+        let message = format!("failed to create task for container: failed to create shim task: OCI runtime create failed: unable to retrieve OCI runtime error (open {log}: no such file or directory): {reason}");
+        ContainerError::Start { message, exit_code: 127, kind: ErrorKind::InvalidArgument }
+    })?;
+    let by_systemd = shared.config.cgroup_driver == CgroupDriver::Systemd;
+    Ok(Some(shim::Runtime {
+        path,
+        args: program.args.clone(),
+        root: program.root.clone().unwrap_or_else(|| exec_dir.join("runtime")),
+        systemd_cgroup: program.systemd_cgroup.unwrap_or(by_systemd),
+        create_options: program.create_options.clone(),
+    }))
 }
 
 /// How often, and how long apart, the removal of a cgroup is tried again while the kernel ends what was killed.

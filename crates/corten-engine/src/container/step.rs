@@ -123,6 +123,7 @@ impl Containers {
             open_stdin: false,
             stdin_once: false,
             spool_dir: shared.paths.container(&record.id),
+            runtime: None,
         };
         let ended = run_init(&shim, news, create, mounted.rootfs, output, cancel).await;
         // It may be gone already, which is what is wanted.

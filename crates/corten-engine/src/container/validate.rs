@@ -211,9 +211,6 @@ fn namespaces(host: &HostConfig) -> Result<(), Invalid> {
     if !matches!(host.userns_mode.as_str(), "" | "host") {
         return invalid(format!("invalid user namespace mode: {}", host.userns_mode));
     }
-    if !matches!(host.runtime.as_str(), "" | "corten" | "runc" | "io.containerd.runc.v2") {
-        return invalid(format!("unknown or invalid runtime name: {}", host.runtime));
-    }
     Ok(())
 }
 

@@ -28,7 +28,7 @@ pub use binary::ShimBinary;
 pub use client::{Shim, exit_record};
 pub use corten_shim::protocol::{
     Attach, Create, Event as ShimEvent, Exec, ExecState, Exit, ExitRecord, Failure, FailureClass, LogConfig,
-    Numbering, ShimState, Size, Status, Streams, Target,
+    Numbering, Runtime, ShimState, Size, Status, Streams, Target,
 };
 
 /// The news of one monitor, in order; ends when the monitor has ended.

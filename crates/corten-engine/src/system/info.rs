@@ -8,6 +8,7 @@ use corten_api::system::{
 };
 
 use crate::Engine;
+use crate::runtimes::{BUILTIN, Runtimes};
 
 /// The engine's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -132,8 +133,8 @@ impl Engine {
             labels: live.labels.clone(),
             experimental_build: false,
             server_version: VERSION.into(),
-            runtimes: ["corten", "runc"].map(|name| (name.to_owned(), runtime())).into(),
-            default_runtime: "runc".into(),
+            runtimes: runtimes(&live.runtimes),
+            default_runtime: live.runtimes.default.clone(),
             swarm: Swarm { local_node_state: "inactive".into(), ..Swarm::default() },
             live_restore_enabled: live.live_restore,
             isolation: String::new(),
@@ -156,9 +157,14 @@ impl Engine {
     }
 }
 
-/// The one runtime, under its own name and the one clients ask for.
-fn runtime() -> Runtime {
-    Runtime { path: "corten".into(), ..Runtime::default() }
+/// Our own runtime under its names, and the registered ones.
+fn runtimes(known: &Runtimes) -> BTreeMap<String, Runtime> {
+    let own = BUILTIN.map(|name| (name.to_owned(), Runtime { path: "corten".into(), ..Runtime::default() }));
+    let registered = known.registered.iter().map(|(name, runtime)| {
+        let shown = Runtime { path: runtime.path.clone(), runtime_args: runtime.args.clone(), status: None };
+        (name.clone(), shown)
+    });
+    own.into_iter().chain(registered).collect()
 }
 
 fn count_folder(path: &str) -> i64 {

@@ -56,11 +56,13 @@ impl System {
     pub fn reload(&self, live: Live, events: &Events) {
         let attributes = BTreeMap::from([
             ("debug".to_owned(), live.debug.to_string()),
+            ("default-runtime".to_owned(), live.runtimes.default.clone()),
             ("insecure-registries".to_owned(), list(&live.insecure_registries)),
             ("labels".to_owned(), list(&live.labels)),
             ("live-restore".to_owned(), live.live_restore.to_string()),
             ("name".to_owned(), self.host.name.clone()),
             ("registry-mirrors".to_owned(), list(&live.registry_mirrors)),
+            ("runtimes".to_owned(), runtimes(&live)),
             ("shutdown-timeout".to_owned(), live.shutdown_timeout.to_string()),
         ]);
         *self.live.write() = Arc::new(live);
@@ -76,6 +78,12 @@ impl System {
     pub fn warnings(&self) -> Vec<String> {
         self.warnings.read().values().flatten().cloned().collect()
     }
+}
+
+/// `name:path` of the registered runtimes, as Docker tells them.
+fn runtimes(live: &Live) -> String {
+    let each = live.runtimes.registered.iter().map(|(name, runtime)| format!("{name}:{}", runtime.path));
+    each.collect::<Vec<_>>().join(" ")
 }
 
 fn list(values: &[String]) -> String {

@@ -66,7 +66,7 @@ use Shape::{Bool, Int, List, Map, Structured, Text};
 
 /// The table, in the order of the help text.
 pub const OPTIONS: &[Opt] = &[
-    opt("add-runtime", "runtimes", Structured, Inert, "Register an additional OCI compatible runtime"),
+    opt("add-runtime", "runtimes", Structured, Applied, "Register an additional OCI compatible runtime"),
     opt(
         "allow-direct-routing",
         "allow-direct-routing",
@@ -139,7 +139,7 @@ pub const OPTIONS: &[Opt] = &[
         "Default mode for containers ipc (\"shareable\" | \"private\")",
     ),
     opt("default-network-opt", "default-network-opts", Structured, Inert, "Default network options"),
-    opt("default-runtime", "default-runtime", Text, Inert, "Default OCI runtime for containers"),
+    opt("default-runtime", "default-runtime", Text, Applied, "Default OCI runtime for containers"),
     opt("default-shm-size", "default-shm-size", Text, Applied, "Default shm size for containers"),
     opt("default-ulimit", "default-ulimits", Structured, Applied, "Default ulimits for containers"),
     opt("", "deprecated-key-path", Text, Inert, "Without meaning"),

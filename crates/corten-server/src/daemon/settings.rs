@@ -14,6 +14,7 @@ use super::options::{Effect, OPTIONS};
 use super::values::{ConfigError, Value, Values};
 
 mod defaults;
+mod runtimes;
 
 /// Under which name the daemon was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,6 +284,7 @@ pub fn live(read_values: &impl AsValues, debug: bool) -> Result<Live, ConfigErro
         registry_mirrors: mirrors(&read)?,
         live_restore: read.bool("live-restore").unwrap_or(false),
         shutdown_timeout: read.number("shutdown-timeout", "it is not a number of seconds")?.unwrap_or(15),
+        runtimes: runtimes::read(&read)?.into(),
     })
 }
 
@@ -323,10 +325,6 @@ fn check_fixed_choices(read: &Reader<'_>) -> Result<(), ConfigError> {
     match read.text("storage-driver") {
         None | Some("overlay2" | "overlayfs" | "overlay") => {}
         Some(other) => return Err(bad("storage-driver", other, "overlayfs is the only storage driver")),
-    }
-    match read.text("default-runtime") {
-        None | Some("runc" | "corten" | "io.containerd.runc.v2") => {}
-        Some(other) => return Err(bad("default-runtime", other, "other OCI runtimes are not implemented")),
     }
     for option in read.list("exec-opts") {
         match option.split_once('=') {
@@ -633,7 +631,7 @@ mod tests {
     fn meaningless_values_are_refused_by_name() {
         for (args, part) in [
             (["--storage-driver", "btrfs"], "overlayfs is the only"),
-            (["--default-runtime", "runsc"], "not implemented"),
+            (["--default-runtime", "runsc"], "does not exist"),
             (["--exec-opt", "native.cgroupdriver=none"], "cgroupfs or systemd"),
             (["--log-level", "loud"], "none of debug"),
             (["--log-format", "xml"], "neither text nor json"),

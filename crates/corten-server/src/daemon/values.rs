@@ -22,6 +22,8 @@ pub enum Value {
     Map(BTreeMap<String, String>),
     /// Of a [`Shape::Structured`] option in the file.
     Json(Json),
+    /// Of a [`Shape::Structured`] option that adds up: flags, and the file's.
+    Both(Vec<String>, Json),
 }
 
 impl fmt::Display for Value {
@@ -37,6 +39,7 @@ impl fmt::Display for Value {
                 write!(f, "map[{}]", pairs.join(" "))
             }
             Self::Json(json) => write!(f, "{}", go_text(json)),
+            Self::Both(list, json) => write!(f, "[{}] {}", list.join(" "), go_text(json)),
         }
     }
 }
@@ -319,7 +322,13 @@ pub fn merge(flags: Values, file: Values) -> Result<Values, ConfigError> {
         return Err(ConfigError::Conflicts { conflicts });
     }
     let mut merged = file;
-    merged.extend(flags);
+    for (name, value) in flags {
+        let value = match (value, merged.remove(name)) {
+            (Value::List(flags), Some(Value::Json(file))) => Value::Both(flags, file),
+            (value, _) => value,
+        };
+        merged.insert(name, value);
+    }
     Ok(merged)
 }
 

@@ -1,4 +1,4 @@
-//! Making processes: the only place that calls the runtime.
+//! Making processes: the only place that calls the runtime, our own or another ([`foreign`]).
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -10,6 +10,7 @@ use corten_runtime::{
     CreateRequest, Created, ExecRequest, Execed, Pivot, Rootfs, StartError, StartGate, Stdio,
 };
 
+use super::foreign::{self, Foreign};
 use super::process::{Pipes, Wanted};
 use crate::log::Stream;
 use crate::protocol::{self, Failure, FailureClass, files};
@@ -24,6 +25,17 @@ pub(super) struct Settings {
     pub(super) stdin_once: bool,
     pub(super) tty: bool,
     pub(super) spool_dir: PathBuf,
+    /// Who made the container, where that was not our own runtime.
+    foreign: Option<Foreign>,
+}
+
+/// What holds a container's program back.
+#[derive(Debug)]
+pub(super) enum Gate {
+    /// Of our own runtime.
+    Own(StartGate),
+    /// Another runtime's, which has it by the container's id.
+    Foreign,
 }
 
 /// Our ends of a process's pipes: its input, and its outputs.
@@ -43,8 +55,11 @@ pub(super) fn create(
     id: &str,
     request: &protocol::Create,
     rootfs: Option<OwnedFd>,
-) -> Result<(Launched, StartGate, Settings), Failure> {
+) -> Result<(Launched, Gate, Settings), Failure> {
     let mut spec = read_spec(&request.bundle)?;
+    if let Some(runtime) = &request.runtime {
+        return create_with(Foreign::new(runtime.clone(), id, &request.bundle), id, request, &spec);
+    }
     if let Some(process) = &mut spec.process {
         process.terminal = request.tty;
     }
@@ -68,10 +83,8 @@ pub(super) fn create(
         path => (path, None),
     };
     let cgroup = path.as_deref().map(|path| Cgroup::create(path, limits)).transpose().map_err(refused)?;
-    let own_pids =
-        linux.is_some_and(|l| l.namespaces.iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_empty()));
-    let wanted = Wanted { stdin: request.open_stdin, stdout: true, stderr: true, big: true };
-    let (stdio, pipes) = stdio(request.tty, request.size, wanted)?;
+    let shares_pids = shares_pids(&spec);
+    let (stdio, pipes) = stdio(request.tty, request.size, wanted_of(request))?;
     let result = corten_runtime::create(CreateRequest {
         id,
         spec: &spec,
@@ -94,19 +107,87 @@ pub(super) fn create(
             return Err(failure(class(error.exit_code()), chain(&error)));
         }
     };
-    let settings = Settings {
-        bundle: request.bundle.clone(),
-        cgroup: path,
-        shares_pids: !own_pids,
-        stdin_once: request.stdin_once,
-        tty: request.tty,
-        spool_dir: request.spool_dir.clone(),
+    let settings = Settings::of(request, path, shares_pids, None);
+    Ok((launched(pid, pidfd, console, pipes)?, Gate::Own(gate), settings))
+}
+
+/// The same by another runtime, which makes the cgroup too.
+fn create_with(
+    foreign: Foreign,
+    id: &str,
+    request: &protocol::Create,
+    spec: &Spec,
+) -> Result<(Launched, Gate, Settings), Failure> {
+    let cgroup = spec.linux.as_ref().map(|l| l.cgroups_path.clone()).filter(|path| !path.is_empty());
+    let cgroup = match cgroup {
+        Some(path) if Scope::is_named_by(&path) => {
+            let scope = Scope::parse(&path, "docker", id)
+                .map_err(|error| failure(FailureClass::Runtime, chain(&error)))?;
+            Some(scope.path())
+        }
+        path => path,
     };
-    Ok((launched(pid, pidfd, console, pipes)?, gate, settings))
+    let (stdio, pipes) = stdio(request.tty, request.size, wanted_of(request))?;
+    let foreign::Made { pid, pidfd, console } = foreign.create(streams(stdio))?;
+    if let (Some(console), Some(size)) = (&console, request.size) {
+        corten_sys::terminal::resize(console, size.width, size.height).map_err(internal)?;
+    }
+    let settings = Settings::of(request, cgroup, shares_pids(spec), Some(foreign));
+    Ok((launched(pid, pidfd, console, pipes)?, Gate::Foreign, settings))
+}
+
+impl Settings {
+    fn of(
+        request: &protocol::Create,
+        cgroup: Option<String>,
+        shares_pids: bool,
+        foreign: Option<Foreign>,
+    ) -> Self {
+        Self {
+            bundle: request.bundle.clone(),
+            cgroup,
+            shares_pids,
+            stdin_once: request.stdin_once,
+            tty: request.tty,
+            spool_dir: request.spool_dir.clone(),
+            foreign,
+        }
+    }
+}
+
+fn wanted_of(request: &protocol::Create) -> Wanted {
+    Wanted { stdin: request.open_stdin, stdout: true, stderr: true, big: true }
+}
+
+/// Whether init's pid namespace is not its own alone.
+fn shares_pids(spec: &Spec) -> bool {
+    let own =
+        |l: &spec::Linux| l.namespaces.iter().any(|n| n.kind == NamespaceKind::Pid && n.path.is_empty());
+    !spec.linux.as_ref().is_some_and(own)
+}
+
+fn streams(stdio: Stdio) -> foreign::Streams {
+    match stdio {
+        Stdio::Pipes { stdin, stdout, stderr } => foreign::Streams::Pipes([stdin, stdout, stderr]),
+        Stdio::Terminal { .. } => foreign::Streams::Terminal,
+    }
+}
+
+/// Sends init a signal by the runtime that made it; `None` where that is our own, whose processes are signalled directly.
+pub(super) fn kill(settings: &Settings, signal: i32) -> Option<Result<(), Failure>> {
+    settings.foreign.as_ref().map(|foreign| foreign.kill(signal))
+}
+
+/// Has a runtime that is not ours forget a container whose init is gone.
+pub(super) fn forget(settings: &Settings) {
+    if let Some(foreign) = &settings.foreign {
+        foreign.delete();
+    }
 }
 
 /// Removes the cgroup of a container whose init is gone.
 pub(super) fn delete_cgroup(settings: &Settings) {
+    forget(settings);
     if let Some(cgroup) = open_cgroup(settings) {
         cgroup.delete().ok();
     }
@@ -114,7 +195,12 @@ pub(super) fn delete_cgroup(settings: &Settings) {
 
 /// Opens the start gate. A program that the kernel refuses to execute counts as started: it ended with the error as
 /// its output, as Docker's users know it.
-pub(super) fn start(gate: StartGate) -> Result<(), Failure> {
+pub(super) fn start(gate: Gate, settings: Option<&Settings>) -> Result<(), Failure> {
+    let gate = match (gate, settings.and_then(|settings| settings.foreign.as_ref())) {
+        (Gate::Own(gate), _) => gate,
+        (Gate::Foreign, Some(foreign)) => return foreign.start(),
+        (Gate::Foreign, None) => return Err(internal(io::ErrorKind::NotFound.into())),
+    };
     match gate.start() {
         Ok(()) | Err(StartError::Exec(_)) => Ok(()),
         Err(error @ StartError::Init(_)) => Err(failure(FailureClass::Runtime, chain(&error))),
@@ -132,8 +218,6 @@ pub(super) fn exec(
     let mut process: spec::Process = serde_json::from_str(request.process.get())
         .map_err(|error| failure(FailureClass::Invalid, format!("process: {error}")))?;
     process.terminal = request.tty;
-    let spec = read_spec(&settings.bundle)?;
-    let cgroup = open_cgroup(settings);
     let wanted = match &request.attach {
         Some(streams) => {
             Wanted { stdin: streams.stdin, stdout: streams.stdout, stderr: streams.stderr, big: false }
@@ -141,6 +225,16 @@ pub(super) fn exec(
         None => Wanted { stdin: false, stdout: false, stderr: false, big: false },
     };
     let (stdio, pipes) = stdio(request.tty, request.size, wanted)?;
+    if let Some(foreign) = &settings.foreign {
+        let text = serde_json::to_string(&process).map_err(|error| internal(error.into()))?;
+        let foreign::Made { pid, pidfd, console } = foreign.exec(&request.exec_id, &text, streams(stdio))?;
+        if let (Some(console), Some(size)) = (&console, request.size) {
+            corten_sys::terminal::resize(console, size.width, size.height).map_err(internal)?;
+        }
+        return launched(pid, pidfd, console, pipes);
+    }
+    let spec = read_spec(&settings.bundle)?;
+    let cgroup = open_cgroup(settings);
     let result = corten_runtime::exec(ExecRequest {
         id,
         init: init.as_fd(),

@@ -25,6 +25,7 @@
 
 mod client;
 mod escape;
+mod foreign;
 mod launch;
 mod poller;
 mod process;
@@ -76,7 +77,7 @@ const INIT: u32 = 0;
 #[derive(Debug)]
 enum Phase {
     Empty,
-    Created(Option<corten_runtime::StartGate>),
+    Created(Option<launch::Gate>),
     Running { started_at: u64 },
     Exited(Exit),
 }
@@ -550,6 +551,9 @@ impl Monitor {
                 self.look_for_oom();
                 let exit = Exit { oom: self.oom, ..exit };
                 self.record_exit(exit);
+                if let Some(settings) = &self.settings {
+                    launch::forget(settings);
+                }
                 self.phase = Phase::Exited(exit);
                 // First the files, then the news: whoever hears it may make the next run's.
                 self.leave();

@@ -118,7 +118,7 @@ impl Monitor {
         let gate =
             gate.take().ok_or_else(|| failure(FailureClass::Conflict, "the container was started".into()))?;
         let started_at = clock::now();
-        launch::start(gate)?;
+        launch::start(gate, self.settings.as_ref())?;
         self.phase = Phase::Running { started_at };
         Ok(())
     }
@@ -168,6 +168,9 @@ impl Monitor {
         let Some(process) = self.processes.get(&key).filter(|p| p.end == End::No) else {
             return Err(failure(FailureClass::NotFound, "the process has ended".into()));
         };
+        if let (INIT, Some(result)) = (key, self.settings.as_ref().and_then(|s| launch::kill(s, signal))) {
+            return result;
+        }
         corten_sys::process::send_signal(&process.pidfd, signal).map_err(|error| {
             let class = match error.raw_os_error() {
                 Some(libc::ESRCH) => FailureClass::NotFound,

@@ -141,6 +141,24 @@ pub struct Create {
     pub stdin_once: bool,
     /// Where output that a slow client has not read yet is spooled: a directory on disk, not in memory.
     pub spool_dir: PathBuf,
+    /// Who makes the container and its processes; `None`: our own runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+}
+
+/// Another OCI runtime, by its command line. The root file system is then a path ([`Create::rootfs_fd`] is not set).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// The program, an absolute path.
+    pub path: PathBuf,
+    /// Arguments before all others.
+    pub args: Vec<String>,
+    /// Where it keeps its state (`--root`).
+    pub root: PathBuf,
+    /// Whether systemd is to make the cgroup (`--systemd-cgroup`).
+    pub systemd_cgroup: bool,
+    /// Further options of `create`.
+    pub create_options: Vec<String>,
 }
 
 /// How to run one more process in the container.
