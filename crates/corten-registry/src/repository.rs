@@ -89,7 +89,7 @@ pub(crate) fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed()
 }
 
-fn empty() -> Body {
+pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed()
 }
 
@@ -345,14 +345,23 @@ impl<'a> Repository<'a> {
             request.body(body).map_err(io::Error::other)
         };
         let settings = self.client.settings();
-        self.client.transport.send(&place.endpoint, self.reach(), &settings, &make).await.map_err(|reason| {
-            RegistryError::Connect { method: name(&ask.method), url: place.shown(), reason }
-        })
+        self.client
+            .transport
+            .send(&place.endpoint, self.reach(&place.endpoint), &settings, &make)
+            .await
+            .map_err(|reason| RegistryError::Connect {
+                method: name(&ask.method),
+                url: place.shown(),
+                reason,
+            })
     }
 
-    fn reach(&self) -> Reach {
-        // A registry that the user put on this machine may send us around it.
-        if self.endpoint.trusted { Reach::Anywhere } else { Reach::Outside }
+    /// Where an endpoint may be. The registry itself is where the user says. One that is on this machine may send us
+    /// around it; a public one may not.
+    fn reach(&self, endpoint: &Endpoint) -> Reach {
+        let inner = || self.client.transport.is_inner(&self.endpoint);
+        let anywhere = *endpoint == self.endpoint || self.endpoint.trusted || inner();
+        if anywhere { Reach::Anywhere } else { Reach::Outside }
     }
 
     /// Gets what a challenge asks for; says whether it is worth trying again.

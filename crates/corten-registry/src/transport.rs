@@ -1,6 +1,6 @@
 //! HTTP/1.1 to one host at a time: connections, kept while they are good, and requests on them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub(crate) enum Reach {
 pub(crate) struct Transport {
     idle: Mutex<HashMap<Endpoint, Vec<SendRequest<Body>>>>,
     connectors: Mutex<HashMap<Endpoint, TlsConnector>>,
+    /// Endpoints that proved to be who they are (TLS) from an address of this machine or link.
+    inner: Mutex<HashSet<Endpoint>>,
 }
 
 /// Why no TLS came about.
@@ -90,6 +92,13 @@ impl Transport {
     pub fn forget(&self) {
         self.idle.lock().clear();
         self.connectors.lock().clear();
+        self.inner.lock().clear();
+    }
+
+    /// Whether an endpoint answered, with a certificate of its name, from this machine or link: whoever runs it is
+    /// here already, and may send us around here.
+    pub fn is_inner(&self, endpoint: &Endpoint) -> bool {
+        self.inner.lock().contains(endpoint)
     }
 
     /// Whether TLS is spoken at `endpoint`; `None` where nobody answers.
@@ -116,6 +125,7 @@ impl Transport {
         settings: &Settings,
     ) -> Result<SendRequest<Body>, String> {
         let stream = dial(endpoint, reach).await?;
+        let inner = stream.peer_addr().is_ok_and(|address| is_inner(address.ip()));
         // An upload's last piece must not wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
         if !endpoint.tls {
@@ -126,6 +136,9 @@ impl Transport {
             .await
             .map_err(|_| "net/http: TLS handshake timeout".to_owned())?
             .map_err(|error| error.text)?;
+        if inner {
+            self.inner.lock().insert(endpoint.clone());
+        }
         handshake(stream).await
     }
 

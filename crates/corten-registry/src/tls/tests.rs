@@ -17,6 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::connector;
+use crate::endpoint::Endpoint;
+use crate::repository::Repository;
+use crate::transport::Reach;
 use crate::{Client, Settings};
 
 /// An authority and what it signed.
@@ -127,4 +130,26 @@ async fn a_registry_that_may_do_without_tls_is_asked_for_it_first() {
     let registry = client.registry(&address.to_string(), None).await;
     assert!(registry.endpoint().tls);
     registry.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_registry_with_a_certificate_may_be_on_this_machine_and_others_may_not_send_there() {
+    let authority = Authority::new();
+    let port = serve(&authority, None).await.port();
+    let root = tempfile::tempdir().unwrap();
+    let own = root.path().join(format!("localhost:{port}"));
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join("ca.crt"), authority.0.pem()).unwrap();
+    let settings = Settings { certificates: vec![root.path().to_owned()], ..Settings::default() };
+    let client = Client::new("test", settings);
+    // As if the name were a public one that the machine's hosts file leads here.
+    let endpoint = Endpoint { tls: true, host: "localhost".into(), port, trusted: false };
+
+    let make = || http::Request::get("/v2/").body(crate::repository::empty()).map_err(std::io::Error::other);
+    let sent = client.transport.send(&endpoint, Reach::Outside, &client.settings(), &make).await;
+    assert!(sent.unwrap_err().contains("an address of this machine is refused here"));
+    assert!(!client.transport.is_inner(&endpoint));
+
+    Repository::new(&client, endpoint.clone(), "a/b", None).ping().await.unwrap();
+    assert!(client.transport.is_inner(&endpoint));
 }
