@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::runtimes::Runtimes;
 
+pub use corten_registry::Proxies;
+
 /// Settings of the engine. The daemon's flags and `daemon.json` become this.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -99,12 +101,38 @@ pub struct Live {
     pub insecure_registries: Vec<String>,
     /// Mirrors, each ending in a slash: addresses for those of Docker Hub, `domain=address` for those of another registry.
     pub registry_mirrors: Vec<String>,
+    /// Proxies on the way to registries.
+    pub proxies: Proxies,
+    /// How layers travel.
+    pub transfers: Transfers,
     /// Containers survive the daemon's orderly end too.
     pub live_restore: bool,
     /// Seconds a container gets to stop when the daemon ends and it says nothing itself.
     pub shutdown_timeout: u64,
     /// What containers may be made by.
     pub runtimes: Arc<Runtimes>,
+}
+
+/// Bounds of what goes to and comes from registries at the same time, all pulls and pushes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfers {
+    /// Blobs that are downloaded at once.
+    pub downloads: usize,
+    /// Blobs that are uploaded at once.
+    pub uploads: usize,
+    /// How often a transfer is begun or taken up again without having come forward in between.
+    pub attempts: u32,
+}
+
+impl Transfers {
+    /// More than there ever are.
+    pub const UNLIMITED: usize = 1 << 20;
+}
+
+impl Default for Transfers {
+    fn default() -> Self {
+        Self { downloads: 3, uploads: 5, attempts: 5 }
+    }
 }
 
 impl Live {
@@ -116,7 +144,8 @@ impl Live {
             mirrors.entry(domain.into()).or_default().push(address.into());
         }
         let certificates = ["/etc/docker/certs.d", "/etc/corten/certs.d"].map(PathBuf::from).to_vec();
-        corten_registry::Settings { insecure: self.insecure_registries.clone(), mirrors, certificates }
+        let (insecure, proxies) = (self.insecure_registries.clone(), self.proxies.clone());
+        corten_registry::Settings { insecure, mirrors, certificates, proxies }
     }
 
     /// The mirrors of Docker Hub.
@@ -132,6 +161,8 @@ impl Default for Live {
             labels: Vec::new(),
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
+            proxies: Proxies::default(),
+            transfers: Transfers::default(),
             live_restore: true,
             shutdown_timeout: 15,
             runtimes: Arc::default(),

@@ -101,7 +101,7 @@ fn unpacker(config: &EngineConfig) -> Arc<dyn corten_store::Unpack> {
 impl Engine {
     /// Changes the settings that can change while the daemon runs, and tells so.
     pub fn reload(&self, live: crate::config::Live) {
-        self.puller.configure(live.registries());
+        self.puller.configure(&live);
         self.containers.set_runtimes(live.runtimes.clone());
         self.system.reload(live, &self.events);
     }
@@ -142,7 +142,7 @@ impl Engine {
         let remembered = Remembered::read(&runtime, &paths);
         containers.restore().await?;
         containers.start_sweeper();
-        let puller = Arc::new(Puller::new(store.clone(), events.clone(), config.live.registries()));
+        let puller = Arc::new(Puller::new(store.clone(), events.clone(), &config.live));
         let builds =
             Builds::new(store.clone(), paths.clone(), containers.clone(), puller.clone(), events.clone());
         let builds = Arc::new(builds);

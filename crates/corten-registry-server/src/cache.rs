@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corten_registry::{Auth, Client, RegistryError, Settings};
+use corten_registry::{Auth, Client, Proxies, RegistryError, Settings};
 use corten_store::{BlobWriter, Durability, Intake};
 use corten_types::{Digest, Reference};
 use parking_lot::Mutex;
@@ -83,6 +83,8 @@ impl Cache {
         let settings = Settings {
             insecure: insecure.map(|upstream| upstream.registry.clone()).collect(),
             certificates: CERTIFICATES.map(Into::into).to_vec(),
+            // One that is none is as good as none: the way to the registry then says what is wrong.
+            proxies: Proxies::from_environment().unwrap_or_default(),
             ..Settings::default()
         };
         let agent = concat!("corten-registry/", env!("CARGO_PKG_VERSION"));

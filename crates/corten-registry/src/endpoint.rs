@@ -140,7 +140,8 @@ pub fn is_insecure(domain: &str, insecure: &[String]) -> bool {
     })
 }
 
-fn contains(network: IpAddr, length: u32, address: IpAddr) -> bool {
+/// Whether an address lies in a network.
+pub(crate) fn contains(network: IpAddr, length: u32, address: IpAddr) -> bool {
     let bits = |address: IpAddr| match address {
         IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 32),
         IpAddr::V6(v6) => (u128::from(v6), 128),

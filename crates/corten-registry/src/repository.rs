@@ -98,6 +98,8 @@ pub(crate) fn name(method: &Method) -> &'static str {
         "HEAD" => "Head",
         "POST" => "Post",
         "PUT" => "Put",
+        "PATCH" => "Patch",
+        "DELETE" => "Delete",
         _ => "Get",
     }
 }
@@ -345,15 +347,13 @@ impl<'a> Repository<'a> {
             request.body(body).map_err(io::Error::other)
         };
         let settings = self.client.settings();
-        self.client
-            .transport
-            .send(&place.endpoint, self.reach(&place.endpoint), &settings, &make)
-            .await
-            .map_err(|reason| RegistryError::Connect {
-                method: name(&ask.method),
-                url: place.shown(),
-                reason,
-            })
+        let (endpoint, transport) = (&place.endpoint, &self.client.transport);
+        let sent = transport.send(endpoint, self.reach(endpoint), &settings, ask.again, &make).await;
+        sent.map_err(|reason| RegistryError::Connect {
+            method: name(&ask.method),
+            url: place.shown(),
+            reason,
+        })
     }
 
     /// Where an endpoint may be. The registry itself is where the user says. One that is on this machine may send us

@@ -1,9 +1,11 @@
-//! What the client was told about registries: which may do without TLS, which have mirrors, where certificates lie.
+//! What the client was told about registries: which may do without TLS, which have mirrors, where certificates lie,
+//! and which proxies lead to them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::endpoint::Endpoint;
+use crate::proxy::Proxies;
 
 /// Settings of a client. Read anew for every pull and push.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Settings {
     /// Directories that hold one directory per `host[:port]` with authorities (`*.crt`) and client certificates
     /// (`*.cert` with `*.key`), as `/etc/docker/certs.d`.
     pub certificates: Vec<PathBuf>,
+    /// Proxies on the way.
+    pub proxies: Proxies,
 }
 
 impl Settings {

@@ -178,4 +178,4 @@ impl ServerCertVerifier for Named {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

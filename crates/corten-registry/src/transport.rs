@@ -1,4 +1,5 @@
-//! HTTP/1.1 to one host at a time: connections, kept while they are good, and requests on them.
+//! HTTP/1.1 to one host at a time: connections, straight or through a proxy, kept while they are good, and requests on
+//! them.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -6,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::PROXY_AUTHORIZATION;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
@@ -13,10 +15,12 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::endpoint::{Endpoint, is_inner};
+use crate::proxy::{Proxy, Scheme, Tunnel};
 use crate::settings::Settings;
 use crate::tls;
 
@@ -58,15 +62,21 @@ struct HandshakeError {
 }
 
 impl Transport {
-    /// Sends a request and gives the head of the answer. `make` is asked again where a kept connection turned out to
-    /// be closed.
+    /// Sends a request and gives the head of the answer. Where a kept connection turned out to be closed, `make` is
+    /// asked again: if nothing was sent yet, or if the request may be sent `again`.
     pub async fn send(
         &self,
         endpoint: &Endpoint,
         reach: Reach,
         settings: &Settings,
+        again: bool,
         make: &(dyn Fn() -> io::Result<Request<Body>> + Send + Sync),
     ) -> Result<Response<Incoming>, String> {
+        let forwarder = forwarder(endpoint, settings);
+        let make = || match forwarder {
+            None => make(),
+            Some(proxy) => forwarded(make()?, endpoint, proxy),
+        };
         if let Some(mut sender) = self.take(endpoint) {
             let request = make().map_err(|error| error.to_string())?;
             match tokio::time::timeout(HEAD_TIME, sender.send_request(request)).await {
@@ -74,7 +84,8 @@ impl Transport {
                     self.keep(endpoint, sender);
                     return Ok(response);
                 }
-                Ok(Err(_)) => {}
+                Ok(Err(error)) if again || error.is_canceled() => {}
+                Ok(Err(error)) => return Err(describe(&error)),
                 Err(_) => return Err("timeout awaiting response headers".into()),
             }
         }
@@ -103,7 +114,7 @@ impl Transport {
 
     /// Whether TLS is spoken at `endpoint`; `None` where nobody answers.
     pub async fn speaks_tls(&self, endpoint: &Endpoint, settings: &Settings) -> Option<bool> {
-        let stream = dial(endpoint, Reach::Anywhere).await.ok()?;
+        let (stream, _) = self.open(endpoint, Reach::Anywhere, settings).await.ok()?;
         let shaken = self.shake_hands(endpoint, stream, settings);
         match tokio::time::timeout(PROBE_TIME, shaken).await {
             Ok(Ok(stream)) => {
@@ -124,10 +135,7 @@ impl Transport {
         reach: Reach,
         settings: &Settings,
     ) -> Result<SendRequest<Body>, String> {
-        let stream = dial(endpoint, reach).await?;
-        let inner = stream.peer_addr().is_ok_and(|address| is_inner(address.ip()));
-        // An upload's last piece must not wait for an acknowledgement.
-        let _ = stream.set_nodelay(true);
+        let (stream, inner) = self.open(endpoint, reach, settings).await?;
         if !endpoint.tls {
             return handshake(stream).await;
         }
@@ -142,12 +150,50 @@ impl Transport {
         handshake(stream).await
     }
 
-    async fn shake_hands(
+    /// The way to an endpoint, its own TLS not yet begun; and whether it ends at this machine or link.
+    async fn open(
         &self,
         endpoint: &Endpoint,
-        stream: TcpStream,
+        reach: Reach,
         settings: &Settings,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, HandshakeError> {
+    ) -> Result<(Tunnel, bool), String> {
+        let Some(proxy) = settings.proxies.of(endpoint) else {
+            let stream = dial(endpoint, reach).await?;
+            let inner = stream.peer_addr().is_ok_and(|address| is_inner(address.ip()));
+            return Ok((Box::new(stream), inner));
+        };
+        let literal = endpoint.host.parse().ok();
+        if reach == Reach::Outside && literal.is_some_and(is_inner) {
+            return Err(refused(&endpoint.host));
+        }
+        let place = proxy.endpoint();
+        let tell = |error: String| format!("proxyconnect tcp: {error}");
+        let stream = dial(&place, Reach::Anywhere).await.map_err(tell)?;
+        let shaken = async {
+            let stream: Tunnel = match proxy.scheme {
+                Scheme::Https => {
+                    let shaken = self.shake_hands(&place, stream, settings).await;
+                    Box::new(shaken.map_err(|error| tell(error.text))?)
+                }
+                Scheme::Http | Scheme::Socks => Box::new(stream),
+            };
+            match forwarder(endpoint, settings) {
+                Some(_) => Ok(stream),
+                None => proxy.tunnel(stream, endpoint).await,
+            }
+        };
+        let stream = tokio::time::timeout(CONNECT_TIME, shaken)
+            .await
+            .map_err(|_| tell(format!("{}:{}: i/o timeout", place.host, place.port)))??;
+        Ok((stream, false))
+    }
+
+    async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        endpoint: &Endpoint,
+        stream: S,
+        settings: &Settings,
+    ) -> Result<tokio_rustls::client::TlsStream<S>, HandshakeError> {
         let connector =
             self.connector(endpoint, settings).map_err(|text| HandshakeError { text, is_tls: true })?;
         let name = ServerName::try_from(endpoint.host.clone())
@@ -194,6 +240,25 @@ impl Transport {
     }
 }
 
+/// The proxy that is given whole requests for an endpoint, not asked for a way to it.
+fn forwarder<'a>(endpoint: &Endpoint, settings: &'a Settings) -> Option<&'a Proxy> {
+    settings.proxies.of(endpoint).filter(|proxy| !endpoint.tls && proxy.scheme != Scheme::Socks)
+}
+
+/// A request as a proxy wants it: with the whole address (RFC 9112 section 3.2.2).
+fn forwarded(mut request: Request<Body>, endpoint: &Endpoint, proxy: &Proxy) -> io::Result<Request<Body>> {
+    let whole = format!("{}{}", endpoint.url(), request.uri());
+    *request.uri_mut() = whole.parse().map_err(io::Error::other)?;
+    if let Some(value) = proxy.authorization() {
+        request.headers_mut().insert(PROXY_AUTHORIZATION, value);
+    }
+    Ok(request)
+}
+
+fn refused(place: &dyn std::fmt::Display) -> String {
+    format!("dial tcp {place}: an address of this machine is refused here")
+}
+
 async fn dial(endpoint: &Endpoint, reach: Reach) -> Result<TcpStream, String> {
     let text = format!("{}:{}", endpoint.host, endpoint.port);
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
@@ -203,11 +268,15 @@ async fn dial(endpoint: &Endpoint, reach: Reach) -> Result<TcpStream, String> {
     let mut last = format!("dial tcp: lookup {}: no such host", endpoint.host);
     for address in addresses {
         if reach == Reach::Outside && is_inner(address.ip()) {
-            last = format!("dial tcp {address}: an address of this machine is refused here");
+            last = refused(&address);
             continue;
         }
         match tokio::time::timeout(CONNECT_TIME, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => {
+                // An upload's last piece must not wait for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
             Ok(Err(error)) => last = format!("dial tcp {address}: connect: {}", plain(&error)),
             Err(_) => last = format!("dial tcp {address}: i/o timeout ({text})"),
         }
@@ -222,7 +291,7 @@ fn plain(error: &io::Error) -> String {
 }
 
 async fn handshake(
-    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> Result<SendRequest<Body>, String> {
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use corten_registry::{Auth, Client, Mounted, RegistryError, Repository, Settings};
+use corten_registry::{Auth, Client, RegistryError, Repository, Settings, Upload, Uploaded};
 use corten_types::{Digest, Reference};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -30,6 +31,16 @@ struct Toy {
     busy: Mutex<u32>,
     /// Answers with whole blobs only.
     without_ranges: Mutex<bool>,
+    /// Uploads that are under way.
+    uploads: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Breaks the connection after so many bytes of an upload's request, so many times.
+    cut: Mutex<(usize, u32)>,
+    /// Keeps nothing of a request that broke.
+    forgets: Mutex<bool>,
+    /// The largest request that is taken.
+    largest: Mutex<Option<usize>>,
+    /// Methods and sizes of the uploads' requests.
+    requests: Mutex<Vec<(Method, usize)>>,
     /// Every `Authorization` header that came, with its path.
     seen: Mutex<Vec<(String, String)>>,
 }
@@ -45,7 +56,7 @@ impl Toy {
                 let toy = served.clone();
                 let service = service_fn(move |request| {
                     let toy = toy.clone();
-                    async move { Ok::<_, std::convert::Infallible>(toy.answer(request).await) }
+                    async move { toy.answer(request).await.ok_or("the connection breaks") }
                 });
                 tokio::spawn(
                     hyper::server::conn::http1::Builder::new()
@@ -56,9 +67,88 @@ impl Toy {
         (toy, bound)
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let (parts, body) = request.into_parts();
+    /// The answer to a request; `None` breaks the connection.
+    async fn answer(&self, request: Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+        let (parts, mut body) = request.into_parts();
+        let path = parts.uri.path().to_owned();
+        if path.contains("/blobs/uploads/") && parts.method != Method::POST {
+            return self.upload(&parts, &mut body).await;
+        }
         let body = body.collect().await.unwrap().to_bytes();
+        Some(self.plain_answer(&parts, body))
+    }
+
+    /// What an upload's request brings is kept as it comes.
+    async fn upload(
+        &self,
+        parts: &http::request::Parts,
+        body: &mut Incoming,
+    ) -> Option<Response<Full<Bytes>>> {
+        let id = parts.uri.path().rsplit('/').next().unwrap().to_owned();
+        let status = |status: StatusCode| Response::builder().status(status);
+        let limit = *self.largest.lock().unwrap();
+        let length: usize =
+            parts.headers.get("content-length").map_or(0, |v| v.to_str().unwrap().parse().unwrap());
+        if limit.is_some_and(|limit| length > limit) {
+            // Whoever closes while a client still writes may not be heard.
+            while body.frame().await.is_some() {}
+            return status(StatusCode::PAYLOAD_TOO_LARGE).body(Full::default()).ok();
+        }
+        let Some(mut kept) = self.uploads.lock().unwrap().get(&id).cloned() else {
+            return status(StatusCode::NOT_FOUND).body(Full::default()).ok();
+        };
+        if let Some(range) = parts.headers.get("content-range") {
+            let (from, to) = range.to_str().unwrap().split_once('-').unwrap();
+            assert_eq!(to.parse::<usize>().unwrap() - from.parse::<usize>().unwrap() + 1, length);
+            if from.parse() != Ok(kept.len()) {
+                return status(StatusCode::RANGE_NOT_SATISFIABLE).body(Full::default()).ok();
+            }
+        }
+        let before = kept.len();
+        let cut = {
+            let mut cut = self.cut.lock().unwrap();
+            (cut.1 > 0 && length > cut.0).then(|| {
+                cut.1 -= 1;
+                cut.0
+            })
+        };
+        while let Some(frame) = body.frame().await {
+            kept.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            if let Some(cut) = cut.filter(|cut| kept.len() - before >= *cut) {
+                kept.truncate(before + cut);
+                self.requests.lock().unwrap().push((parts.method.clone(), cut));
+                let mut uploads = self.uploads.lock().unwrap();
+                if *self.forgets.lock().unwrap() {
+                    uploads.remove(&id);
+                } else {
+                    uploads.insert(id, kept);
+                }
+                return None;
+            }
+        }
+        if parts.method != Method::GET {
+            self.requests.lock().unwrap().push((parts.method.clone(), kept.len() - before));
+        }
+        let kept = Bytes::from(kept);
+        if parts.method == Method::PUT {
+            let query = parts.uri.query().unwrap_or("");
+            let digest = query.rsplit("digest=").next().unwrap().replace("%3A", ":");
+            if Digest::of(&kept).to_string() != digest {
+                let refused = r#"{"errors":[{"code":"DIGEST_INVALID","message":"x"}]}"#;
+                return status(StatusCode::BAD_REQUEST).body(Full::from(refused)).ok();
+            }
+            self.uploads.lock().unwrap().remove(&id);
+            self.blobs.lock().unwrap().insert(digest, kept);
+            return status(StatusCode::CREATED).body(Full::default()).ok();
+        }
+        self.uploads.lock().unwrap().insert(id.clone(), kept.to_vec());
+        let answer = if parts.method == Method::GET { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED };
+        let location = format!("/v2/a/b/blobs/uploads/{id}?state={}", kept.len());
+        let range = format!("0-{}", kept.len().saturating_sub(1));
+        status(answer).header("location", location).header("range", range).body(Full::default()).ok()
+    }
+
+    fn plain_answer(&self, parts: &http::request::Parts, body: Bytes) -> Response<Full<Bytes>> {
         let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or("").to_owned();
         {
@@ -122,21 +212,13 @@ impl Toy {
             };
         }
         if path.ends_with("/blobs/uploads/") {
-            let location = format!("/v2/a/b/blobs/uploads/1?state=x&{query}");
+            let mut uploads = self.uploads.lock().unwrap();
+            let id = uploads.len().to_string();
+            let location = format!("/v2/a/b/blobs/uploads/{id}?state=x&{query}");
+            uploads.insert(id, Vec::new());
             let mounted = query.contains("mount=") && query.contains("from=known");
             let answer = if mounted { StatusCode::CREATED } else { StatusCode::ACCEPTED };
             return status(answer).header("location", location).body(Full::default()).unwrap();
-        }
-        if parts.method == Method::PUT {
-            let digest = query.rsplit("digest=").next().unwrap().replace("%3A", ":");
-            if Digest::of(&body).to_string() != digest {
-                return plain(
-                    StatusCode::BAD_REQUEST,
-                    r#"{"errors":[{"code":"DIGEST_INVALID","message":"x"}]}"#,
-                );
-            }
-            self.blobs.lock().unwrap().insert(digest, body);
-            return plain(StatusCode::CREATED, "");
         }
         if path.contains("/blobs/") {
             if let Some(to) = self.redirect.lock().unwrap().clone() {
@@ -187,30 +269,86 @@ async fn content(repository: &Repository<'_>, digest: &Digest, offset: u64) -> V
     bytes
 }
 
+/// Uploads a blob; how many of its bytes were told as sent must be right at the end.
+async fn upload(
+    repository: &Repository<'_>,
+    blob: &[u8],
+    from: Option<&str>,
+) -> Result<Uploaded, RegistryError> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), blob).unwrap();
+    let open = || std::fs::File::open(file.path());
+    let sent = Arc::new(AtomicU64::new(0));
+    let (digest, size) = (Digest::of(blob), blob.len() as u64);
+    let how =
+        repository.upload(&Upload { digest, size, from, open: &open, sent: &sent, attempts: 3 }).await?;
+    if how == Uploaded::Sent {
+        assert_eq!(sent.load(Ordering::Relaxed), size);
+    }
+    Ok(how)
+}
+
+#[tokio::test]
+async fn a_broken_upload_goes_on_where_the_registry_stopped() {
+    let (toy, address) = Toy::start("127.0.0.1").await;
+    let client = Client::new("test", Settings::default());
+    let repository = repository(&client, address, None).await;
+    let blob: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_be_bytes()[3]).collect();
+    // More breaks than attempts: each comes forward.
+    *toy.cut.lock().unwrap() = (1_100_000, 2);
+    upload(&repository, &blob, None).await.unwrap();
+    let requests = std::mem::take(&mut *toy.requests.lock().unwrap());
+    let wanted =
+        [(Method::PUT, 1_100_000), (Method::PATCH, 1_100_000), (Method::PATCH, 800_000), (Method::PUT, 0)];
+    assert_eq!(requests, wanted);
+    assert_eq!(toy.blobs.lock().unwrap().remove(&Digest::of(&blob).to_string()).unwrap(), blob);
+
+    // A registry that forgets what broke gets it from the beginning, in pieces that last.
+    *toy.forgets.lock().unwrap() = true;
+    *toy.cut.lock().unwrap() = (1_100_000, 1);
+    upload(&repository, &blob, None).await.unwrap();
+    let requests = std::mem::take(&mut *toy.requests.lock().unwrap());
+    let wanted =
+        [(Method::PUT, 1_100_000), (Method::PATCH, 1_500_000), (Method::PATCH, 1_500_000), (Method::PUT, 0)];
+    assert_eq!(requests, wanted);
+
+    *toy.cut.lock().unwrap() = (10, 100);
+    let failed = upload(&repository, &blob[1..], None).await.unwrap_err();
+    assert!(matches!(failed, RegistryError::Connect { .. }), "{failed}");
+    assert_eq!(toy.requests.lock().unwrap().len(), 3, "it is tried three times");
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_one_request_goes_in_pieces() {
+    let (toy, address) = Toy::start("127.0.0.1").await;
+    let client = Client::new("test", Settings::default());
+    let repository = repository(&client, address, None).await;
+    let blob = vec![3; 10 << 20];
+    *toy.largest.lock().unwrap() = Some(4 << 20);
+    upload(&repository, &blob, None).await.unwrap();
+    let sizes: Vec<usize> = toy.requests.lock().unwrap().iter().map(|request| request.1 >> 9).collect();
+    assert_eq!(sizes, [5 << 10, 5 << 10, 5 << 10, 5 << 10, 0]);
+    assert_eq!(toy.blobs.lock().unwrap()[&Digest::of(&blob).to_string()], blob);
+
+    *toy.largest.lock().unwrap() = Some(1000);
+    let refused = upload(&repository, &blob[1..], None).await.unwrap_err();
+    assert!(matches!(refused, RegistryError::Status { status: 413, .. }), "{refused}");
+}
+
 #[tokio::test]
 async fn what_is_pushed_can_be_pulled() {
-    let (_toy, address) = Toy::start("127.0.0.1").await;
+    let (toy, address) = Toy::start("127.0.0.1").await;
     let client = Client::new("test", Settings::default());
     let repository = repository(&client, address, None).await;
     let blob = vec![7_u8; 300_000];
     let digest = Digest::of(&blob);
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), &blob).unwrap();
-
     assert!(!repository.has_blob(&digest).await.unwrap());
-    let Mounted::No { location } = repository.begin(&digest, Some("unknown")).await.unwrap() else {
-        panic!("mounted from a repository that does not exist");
-    };
-    let open = || std::fs::File::open(file.path());
-    let sent = Arc::new(Mutex::new(0));
-    let count: Arc<dyn Fn(u64) + Send + Sync> = {
-        let sent = sent.clone();
-        Arc::new(move |n| *sent.lock().unwrap() += n)
-    };
-    repository.upload(&location, &digest, blob.len() as u64, &open, &count).await.unwrap();
-    assert_eq!(*sent.lock().unwrap(), blob.len() as u64);
+    assert_eq!(upload(&repository, &blob, Some("unknown")).await.unwrap(), Uploaded::Sent);
     assert!(repository.has_blob(&digest).await.unwrap());
-    assert_eq!(repository.begin(&digest, Some("known")).await.unwrap(), Mounted::Yes);
+    assert_eq!(*toy.requests.lock().unwrap(), [(Method::PUT, blob.len())]);
+    assert_eq!(upload(&repository, &blob, Some("known")).await.unwrap(), Uploaded::Mounted);
+    assert!(repository.mount(&digest, "known").await.unwrap());
+    assert!(!repository.mount(&digest, "unknown").await.unwrap());
 
     let manifest = Bytes::from_static(b"{\"schemaVersion\":2}");
     repository.put_manifest("t", MANIFEST, manifest.clone()).await.unwrap();

@@ -7,13 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use corten_api::progress::{Message, Progress};
-use corten_registry::{Auth, Client, RegistryError, Settings, Sources};
+use corten_registry::{Auth, Client, RegistryError, Sources};
 use corten_store::oci::{CONFIG_LIMIT, Descriptor, MANIFEST_LIMIT, Manifest, media};
 use corten_store::{
     ContentError, Intake, IntakeError, Layer, Name, Store, parse_config, parse_index, parse_manifest,
 };
 use corten_types::{Digest, ErrorKind, Kind, Platform, Reference};
+use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 
+use crate::config::{Live, Transfers};
 use crate::events::Events;
 
 mod fetch;
@@ -104,7 +107,30 @@ pub struct Puller {
     pub(super) store: Store,
     pub(super) events: Arc<Events>,
     pub(super) client: Client,
-    limits: fetch::Limits,
+    limits: RwLock<Arc<Limits>>,
+}
+
+/// What all pulls and pushes share.
+pub(super) struct Limits {
+    downloads: Semaphore,
+    /// Layers that are being downloaded or unpacked.
+    layers: Semaphore,
+    pub(super) uploads: Semaphore,
+    /// How often a transfer is tried without coming forward.
+    pub(super) attempts: u32,
+}
+
+impl Limits {
+    fn new(transfers: Transfers) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let Transfers { downloads, uploads, attempts } = transfers;
+        Self {
+            downloads: Semaphore::new(downloads),
+            layers: Semaphore::new(cores.max(downloads)),
+            uploads: Semaphore::new(uploads),
+            attempts,
+        }
+    }
 }
 
 /// What a pull has decided to fetch.
@@ -115,14 +141,19 @@ struct Plan {
 
 impl Puller {
     /// Pulls into `store`.
-    pub fn new(store: Store, events: Arc<Events>, settings: Settings) -> Self {
-        let client = Client::new(concat!("corten/", env!("CARGO_PKG_VERSION")), settings);
-        Self { store, events, client, limits: fetch::Limits::default() }
+    pub fn new(store: Store, events: Arc<Events>, live: &Live) -> Self {
+        let client = Client::new(concat!("corten/", env!("CARGO_PKG_VERSION")), live.registries());
+        Self { store, events, client, limits: RwLock::new(Arc::new(Limits::new(live.transfers))) }
     }
 
-    /// Changes what is known about registries, for all that begins from now on.
-    pub fn configure(&self, settings: Settings) {
-        self.client.configure(settings);
+    /// Changes what is known about registries and the ways to them, for all that begins from now on.
+    pub fn configure(&self, live: &Live) {
+        self.client.configure(live.registries());
+        *self.limits.write() = Arc::new(Limits::new(live.transfers));
+    }
+
+    pub(super) fn limits(&self) -> Arc<Limits> {
+        self.limits.read().clone()
     }
 
     /// Pulls an image, or all tags of a repository where the reference has neither tag nor digest.

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use corten_api::progress::{Message, Progress};
-use corten_registry::{Mounted, RegistryError, Repository};
+use corten_registry::{RegistryError, Repository, Upload, Uploaded};
 use corten_store::oci::{Descriptor, MANIFEST_LIMIT, media};
 use corten_store::{ContentError, ImageError, Name};
 use corten_types::{Digest, ErrorKind, Kind, Platform, Reference};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
-use super::pull::{Credentials, Puller, Tell, auth_of, short, signed};
+use super::pull::{Credentials, Limits, Puller, Tell, auth_of, short, signed};
 
 /// How often the progress of a layer is told.
 const TELL_EACH: Duration = Duration::from_millis(100);
@@ -126,9 +127,13 @@ impl Puller {
         for layer in whole.blobs.iter().filter(|blob| media::is_layer(&blob.media_type)) {
             tell(Message::progress(short(&layer.digest), "Waiting", Progress::default()));
         }
-        for blob in &whole.blobs {
-            self.push_blob(repository, name, blob, tell).await?;
+        let limits = self.limits();
+        let mut under_way: FuturesUnordered<_> =
+            whole.blobs.iter().map(|blob| self.push_blob(repository, name, blob, &limits, tell)).collect();
+        while let Some(done) = under_way.next().await {
+            done?;
         }
+        drop(under_way);
         for document in &whole.documents {
             let bytes = Bytes::from(self.store.content().read(&document.digest, MANIFEST_LIMIT)?);
             let own = document.digest == target.digest;
@@ -152,8 +157,10 @@ impl Puller {
         repository: &Repository<'_>,
         name: &Reference,
         blob: &Descriptor,
+        limits: &Limits,
         tell: Tell<'_>,
     ) -> Result<(), PushError> {
+        let Ok(_permit) = limits.uploads.acquire().await else { return Ok(()) };
         let id = short(&blob.digest);
         let is_layer = media::is_layer(&blob.media_type);
         let say = |action: String| {
@@ -166,31 +173,23 @@ impl Puller {
             return Ok(());
         }
         let from = self.sibling(name, &blob.digest);
-        let location = match repository.begin(&blob.digest, from.as_deref()).await? {
-            Mounted::Yes => {
-                say(format!("Mounted from {}", from.unwrap_or_default()));
-                return Ok(());
-            }
-            Mounted::No { location } => location,
-        };
         let (content, digest) = (self.store.content().clone(), blob.digest);
         let open = move || content.open(&digest).map_err(std::io::Error::other);
         let sent = Arc::new(AtomicU64::new(0));
-        let count: Arc<dyn Fn(u64) + Send + Sync> = {
-            let sent = sent.clone();
-            Arc::new(move |n| {
-                sent.fetch_add(n, Ordering::Relaxed);
-            })
+        let upload = Upload {
+            digest: blob.digest,
+            size: blob.size,
+            from: from.as_deref(),
+            open: &open,
+            sent: &sent,
+            attempts: limits.attempts,
         };
-        let upload = repository.upload(&location, &blob.digest, blob.size, &open, &count);
+        let upload = repository.upload(&upload);
         tokio::pin!(upload);
         let mut next = Instant::now() + TELL_EACH;
-        loop {
+        let how = loop {
             tokio::select! {
-                done = &mut upload => {
-                    done?;
-                    break;
-                }
+                done = &mut upload => break done?,
                 () = tokio::time::sleep_until(next.into()) => {
                     next += TELL_EACH;
                     let current = signed(sent.load(Ordering::Relaxed).min(blob.size));
@@ -200,8 +199,11 @@ impl Puller {
                     }
                 }
             }
-        }
-        say("Pushed".into());
+        };
+        say(match (how, &from) {
+            (Uploaded::Mounted, Some(from)) => format!("Mounted from {from}"),
+            _ => "Pushed".into(),
+        });
         Ok(())
     }
 

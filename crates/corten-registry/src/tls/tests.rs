@@ -23,10 +23,10 @@ use crate::transport::Reach;
 use crate::{Client, Settings};
 
 /// An authority and what it signed.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(pub(crate) CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -41,7 +41,12 @@ impl Authority {
 
 /// A server for `localhost` that answers everything with 200; with `clients`, only to those it has signed.
 async fn serve(authority: &Authority, clients: Option<&Authority>) -> SocketAddr {
-    let (certificate, key) = authority.sign("localhost");
+    serve_as("localhost", authority, clients).await
+}
+
+/// The same under another name.
+pub(crate) async fn serve_as(name: &str, authority: &Authority, clients: Option<&Authority>) -> SocketAddr {
+    let (certificate, key) = authority.sign(name);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder =
         ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
@@ -146,7 +151,7 @@ async fn a_registry_with_a_certificate_may_be_on_this_machine_and_others_may_not
     let endpoint = Endpoint { tls: true, host: "localhost".into(), port, trusted: false };
 
     let make = || http::Request::get("/v2/").body(crate::repository::empty()).map_err(std::io::Error::other);
-    let sent = client.transport.send(&endpoint, Reach::Outside, &client.settings(), &make).await;
+    let sent = client.transport.send(&endpoint, Reach::Outside, &client.settings(), true, &make).await;
     assert!(sent.unwrap_err().contains("an address of this machine is refused here"));
     assert!(!client.transport.is_inner(&endpoint));
 

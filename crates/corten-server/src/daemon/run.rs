@@ -17,7 +17,9 @@ use super::lock::{PidFile, RootLock};
 use super::log::LevelSwitch;
 use super::options::OPTIONS;
 use super::settings::{Host, Persona, Settings, level_of, live};
-use super::values::{CommandLine, ConfigError, Value, Values, merge, parse_file, parse_flags};
+use super::values::{
+    CommandLine, ConfigError, Value, Values, merge, parse_file, parse_flags, with_environment,
+};
 use super::{log, notify, tls};
 use crate::serve::{Listener, Origins, Server, serve_connection};
 
@@ -113,7 +115,7 @@ impl Source {
         }
     }
 
-    /// Flags and file, merged. Only a file that was named must exist.
+    /// Flags, file and environment, merged. Only a file that was named must exist.
     fn values(&self) -> Result<Values, ConfigError> {
         let path = self.config_file();
         let shown = path.display().to_string();
@@ -127,7 +129,7 @@ impl Source {
             }
             Err(error) => return Err(ConfigError::Unreadable { path: shown, reason: error.to_string() }),
         };
-        merge(self.flags.clone(), file)
+        Ok(with_environment(merge(self.flags.clone(), file)?, |name| std::env::var(name).ok()))
     }
 }
 

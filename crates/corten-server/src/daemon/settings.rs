@@ -14,6 +14,7 @@ use super::options::{Effect, OPTIONS};
 use super::values::{ConfigError, Value, Values};
 
 mod defaults;
+mod registry;
 mod runtimes;
 
 /// Under which name the daemon was started.
@@ -281,7 +282,9 @@ pub fn live(read_values: &impl AsValues, debug: bool) -> Result<Live, ConfigErro
         debug,
         labels: labels(&read)?,
         insecure_registries: read.list("insecure-registries"),
-        registry_mirrors: mirrors(&read)?,
+        registry_mirrors: registry::mirrors(&read)?,
+        proxies: registry::proxies(&read)?,
+        transfers: registry::transfers(&read)?,
         live_restore: read.bool("live-restore").unwrap_or(false),
         shutdown_timeout: read.number("shutdown-timeout", "it is not a number of seconds")?.unwrap_or(15),
         runtimes: runtimes::read(&read)?.into(),
@@ -377,22 +380,6 @@ fn labels(read: &Reader<'_>) -> Result<Vec<String>, ConfigError> {
         }
     });
     Ok(unique)
-}
-
-fn mirrors(read: &Reader<'_>) -> Result<Vec<String>, ConfigError> {
-    let check = |mirror: String| {
-        // One of another registry than Docker Hub names that first.
-        let address = mirror.split_once('=').map_or(mirror.as_str(), |(_, address)| address);
-        let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
-        let host = rest.map(|rest| rest.trim_end_matches('/'));
-        match host {
-            Some(host) if !host.is_empty() && !host.contains(['?', '#', '@']) => {
-                Ok(format!("{}/", mirror.trim_end_matches('/')))
-            }
-            _ => Err(bad("registry-mirrors", &mirror, "it is not an http or https address")),
-        }
-    };
-    read.list("registry-mirrors").into_iter().map(check).collect()
 }
 
 fn addresses(read: &Reader<'_>, name: &str) -> Result<Vec<String>, ConfigError> {

@@ -332,6 +332,19 @@ pub fn merge(flags: Values, file: Values) -> Result<Values, ConfigError> {
     Ok(merged)
 }
 
+/// Beneath flags and file lies the environment, which says what the proxies are.
+pub fn with_environment(mut values: Values, get: impl Fn(&str) -> Option<String>) -> Values {
+    for (name, variable) in
+        [("http-proxy", "HTTP_PROXY"), ("https-proxy", "HTTPS_PROXY"), ("no-proxy", "NO_PROXY")]
+    {
+        let told = |variable: &str| get(variable).filter(|value| !value.is_empty());
+        if let Some(value) = told(variable).or_else(|| told(&variable.to_lowercase())) {
+            values.entry(name).or_insert(Value::Text(value));
+        }
+    }
+    values
+}
+
 /// A proxy's credentials do not belong in a message.
 fn masked(name: &str, value: &Value) -> String {
     let text = value.to_string();
@@ -355,6 +368,20 @@ mod tests {
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    #[test]
+    fn the_environment_lies_beneath_flags_and_file() {
+        let environment = |name: &str| match name {
+            "HTTP_PROXY" | "https_proxy" => Some(format!("http://{name}:1")),
+            "HTTPS_PROXY" => Some(String::new()),
+            _ => None,
+        };
+        let file = parse_file("f", r#"{"proxies":{"http-proxy":"http://file:1"}}"#).unwrap();
+        let values = with_environment(file, environment);
+        assert_eq!(values["http-proxy"].to_string(), "http://file:1");
+        assert_eq!(values["https-proxy"].to_string(), "http://https_proxy:1");
+        assert!(!values.contains_key("no-proxy"));
     }
 
     #[test]

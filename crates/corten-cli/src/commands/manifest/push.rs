@@ -1,6 +1,6 @@
 //! `manifest push`
 
-use corten_registry::{Mounted, Repository};
+use corten_registry::Repository;
 use corten_types::{Digest, Reference};
 
 use super::entry::{Entry, list};
@@ -68,11 +68,8 @@ async fn bring(repository: &Repository<'_>, target: &Reference, entry: &Entry) -
         if repository.has_blob(&blob).await.map_err(refused)? {
             continue;
         }
-        match repository.begin(&blob, Some(from)).await.map_err(refused)? {
-            Mounted::Yes => {}
-            Mounted::No { .. } => {
-                return Err(Failure::new(format!("error mounting {from}@{blob} to {target}")));
-            }
+        if !repository.mount(&blob, from).await.map_err(refused)? {
+            return Err(Failure::new(format!("error mounting {from}@{blob} to {target}")));
         }
     }
     let digest = entry.descriptor.digest;

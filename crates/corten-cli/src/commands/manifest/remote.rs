@@ -1,6 +1,6 @@
 //! Manifests of registries, with the user's credentials.
 
-use corten_registry::{Auth, Client, Document, RegistryError, Repository, Settings};
+use corten_registry::{Auth, Client, Document, Proxies, RegistryError, Repository, Settings};
 use corten_types::{Digest, Platform, Reference};
 use serde::Deserialize;
 
@@ -33,6 +33,8 @@ impl<'a> Remote<'a> {
         let settings = Settings {
             insecure: if insecure { domains.collect() } else { Vec::new() },
             certificates: vec!["/etc/docker/certs.d".into(), "/etc/corten/certs.d".into()],
+            // One that is none is as good as none: the way to the registry then says what is wrong.
+            proxies: Proxies::from_environment().unwrap_or_default(),
             ..Settings::default()
         };
         let agent = format!("Docker-Client/{} ({})", env!("CARGO_PKG_VERSION"), std::env::consts::OS);

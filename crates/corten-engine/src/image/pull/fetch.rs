@@ -20,16 +20,12 @@ use corten_store::{ApplyError, Intake, IntakeError, Layer, parse_config};
 use corten_types::Digest;
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
-use super::{Plan, PullError, Puller, Tell, short, signed};
+use super::{Limits, Plan, PullError, Puller, Tell, short, signed};
 
-/// How many blobs are downloaded at once.
-const DOWNLOADS: usize = 3;
-/// How often a download is taken up again without having come forward.
-const RETRIES: u32 = 5;
-/// How often one that stood still is.
+/// How often a download that stood still is taken up again.
 const STANDSTILLS: u32 = 2;
 /// So much is coming forward, in bytes.
 const FORWARD: u64 = 1 << 20;
@@ -38,20 +34,6 @@ const WINDOW: Duration = Duration::from_secs(10);
 const SLOWEST: usize = 1 << 10;
 /// How often the progress of a layer is told.
 const TELL_EACH: Duration = Duration::from_millis(100);
-
-/// What all pulls share.
-pub(super) struct Limits {
-    downloads: Semaphore,
-    /// Layers that are being downloaded or unpacked.
-    layers: Semaphore,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { downloads: Semaphore::new(DOWNLOADS), layers: Semaphore::new(cores.max(DOWNLOADS)) }
-    }
-}
 
 impl Puller {
     /// Fetches config and layers; gives the layers, each with whether it was fetched now. Those that were fetched are
@@ -74,8 +56,9 @@ impl Puller {
                 tell(Message::progress(short(&layer.digest), "Pulling fs layer", Progress::default()));
             }
         }
+        let limits = self.limits();
         if missing.contains(&manifest.config.digest) {
-            self.download(repository, intake, &manifest.config, None, None).await?;
+            self.download(repository, intake, &manifest.config, None, &limits, None).await?;
         }
         let layers = layers(intake, manifest)?;
         let mut under_way = FuturesUnordered::new();
@@ -89,7 +72,7 @@ impl Puller {
                 }
             } else if begun.insert(blob.digest) {
                 let unpack = (!intake.has_layer(&layer.chain_id)).then_some(layer);
-                under_way.push(self.download(repository, intake, blob, unpack, Some(tell)));
+                under_way.push(self.download(repository, intake, blob, unpack, &limits, Some(tell)));
             }
         }
         while let Some(done) = under_way.next().await {
@@ -108,10 +91,10 @@ impl Puller {
         intake: &Arc<Intake>,
         blob: &Descriptor,
         unpack: Option<&Layer>,
+        limits: &Limits,
         tell: Option<Tell<'_>>,
     ) -> Result<(), PullError> {
-        let (Ok(_layer), Ok(permit)) =
-            (self.limits.layers.acquire().await, self.limits.downloads.acquire().await)
+        let (Ok(_layer), Ok(permit)) = (limits.layers.acquire().await, limits.downloads.acquire().await)
         else {
             return Ok(());
         };
@@ -218,7 +201,7 @@ impl Puller {
             if progress.received >= forward + FORWARD {
                 (tries, standstills, forward) = (1, 0, progress.received);
             }
-            if tries > RETRIES || standstills > STANDSTILLS {
+            if tries > self.limits().attempts || standstills > STANDSTILLS {
                 return Err(PullError::Broken { digest, reason });
             }
             tracing::debug!(%digest, received = progress.received, %reason, "a download is taken up again");
