@@ -40,11 +40,13 @@ pub mod user;
 pub mod validate;
 
 mod archive;
+mod bundle;
 mod create;
 mod endpoint;
 mod error;
 mod exit;
 mod filter;
+mod filters;
 mod handle;
 mod health;
 mod image_use;
@@ -98,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) shipping: Arc<Shipping>,
     pub(crate) packing: Packing,
     pub(crate) facts: HostFacts,
+    filters: filters::Filters,
     binary: OnceLock<ShimBinary>,
     registry: RwLock<Registry>,
     runtimes: RwLock<Arc<Runtimes>>,
@@ -149,6 +152,7 @@ impl Containers {
             shipping,
             packing: Packing::new(),
             facts,
+            filters: filters::Filters::default(),
             binary: OnceLock::new(),
             registry: RwLock::default(),
             runtimes,

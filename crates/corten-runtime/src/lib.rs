@@ -28,6 +28,6 @@ pub mod spec;
 mod container;
 
 pub use container::{
-    CreateError, CreateRequest, Created, ExecError, ExecFailure, ExecRequest, Execed, InitFailure, Made,
-    Pivot, Rootfs, StartError, StartGate, Stdio, create, create_detached, exec,
+    CreateError, CreateRequest, Created, ExecError, ExecFailure, ExecRequest, Execed, Filter, InitFailure,
+    Made, Pivot, Rootfs, StartError, StartGate, Stdio, create, create_detached, exec,
 };

@@ -3,8 +3,11 @@
 mod common;
 
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 
 use common::*;
+use corten_runtime::seccomp::{Program, compile};
+use corten_runtime::spec::{Action, LinuxSeccomp, SyscallRule};
 use corten_shim::protocol::{
     Event, ExecState, FailureClass, LogConfig, Numbering, Reply, Request, ShimState, Size, Target, files,
 };
@@ -101,6 +104,50 @@ fn a_monitor_without_container_and_daemon_ends() {
     let (mut monitor, daemon) = spawn(&bundle);
     drop(daemon);
     monitor.ended();
+}
+
+#[test]
+fn a_filter_that_comes_compiled_holds_for_init_and_for_execs() {
+    if !possible() {
+        return;
+    }
+    let bundle = Bundle::new("mkdir /a 2>&1; read line");
+    let mut create = bundle.create();
+    create.open_stdin = true;
+    create.spec = Some(serde_json::value::RawValue::from_string(bundle.spec().to_string()).unwrap());
+    create.filter_fd = true;
+    // Nothing of it is needed any more.
+    std::fs::write(bundle.path(files::CONFIG), "{}").unwrap();
+    let (_monitor, mut daemon) = spawn(&bundle);
+    daemon.ask_with(Request::Create(create), Some(&sealed(&no_mkdir(72).encode().unwrap()))).unwrap();
+    daemon.ask(Request::Start);
+    let mut exec = daemon.exec("e", &["sh", "-c", "mkdir /b 2>&1"], false, output_streams()).unwrap();
+    until(&mut exec, "Multihop attempted");
+    let mut client = daemon.attach(all_streams());
+    type_in(&mut client, "go\n");
+    assert_eq!(daemon.exited().code, 0);
+    assert!(bundle.log().contains("Multihop attempted"), "{}", bundle.log());
+}
+
+#[test]
+fn a_filter_of_an_unknown_form_is_compiled_from_the_bundle_instead() {
+    if !possible() {
+        return;
+    }
+    let bundle = Bundle::new("mkdir /a 2>&1");
+    let mut create = bundle.create();
+    create.spec = Some(serde_json::value::RawValue::from_string(bundle.spec().to_string()).unwrap());
+    create.filter_fd = true;
+    let mut whole = bundle.spec();
+    whole["linux"]["seccomp"] = serde_json::to_value(no_mkdir_rules(72)).unwrap();
+    std::fs::write(bundle.path(files::CONFIG), whole.to_string()).unwrap();
+    let mut newer = no_mkdir(1).encode().unwrap();
+    newer[4] = 0xff;
+    let (_monitor, mut daemon) = spawn(&bundle);
+    daemon.ask_with(Request::Create(create), Some(&sealed(&newer))).unwrap();
+    daemon.ask(Request::Start);
+    daemon.exited();
+    assert!(bundle.log().contains("Multihop attempted"), "{}", bundle.log());
 }
 
 #[test]
@@ -384,4 +431,31 @@ fn an_idle_monitor_is_small() {
     }
     println!("anonymous {} KiB, with the program {} KiB", field("Anonymous:"), field("Pss:"));
     assert!(field("Pss:") <= 1200);
+}
+
+/// Everything is allowed but making directories, which fails with this error number.
+fn no_mkdir_rules(errno: u32) -> LinuxSeccomp {
+    LinuxSeccomp {
+        default_action: Action::Allow,
+        syscalls: vec![SyscallRule {
+            names: vec!["mkdir".into(), "mkdirat".into()],
+            action: Action::Errno,
+            errno_ret: Some(errno),
+            args: Vec::new(),
+        }],
+        ..LinuxSeccomp::default()
+    }
+}
+
+fn no_mkdir(errno: u32) -> Program {
+    compile(&no_mkdir_rules(errno)).unwrap()
+}
+
+fn sealed(bytes: &[u8]) -> OwnedFd {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = rustix::fs::memfd_create("filter", flags).unwrap();
+    rustix::io::write(&file, bytes).unwrap();
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW).unwrap();
+    file
 }

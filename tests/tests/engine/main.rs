@@ -6,6 +6,7 @@ mod bad_input;
 mod build;
 mod case;
 mod cli;
+mod confinement;
 mod containers;
 mod cost;
 mod exec;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         system::cases(),
         images::cases(),
         containers::cases(),
+        confinement::cases(),
         cost::cases(),
         exec::cases(),
         streams::cases(),

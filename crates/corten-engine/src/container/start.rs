@@ -22,6 +22,7 @@ use corten_sys::path::Root;
 use corten_types::ErrorKind;
 use rustix::fs::OFlags;
 
+use super::bundle::Bundle;
 use super::cdi::Registry;
 use super::mounts::MountKind;
 use super::oci_spec::{self, Input, Ns, Seccomp, SecurityOptions, SpecMount, SpecSource};
@@ -194,10 +195,10 @@ impl Owner {
         let cgroup = cgroup_path(&shared, &record);
         let exec_dir = shared.paths.container_exec(&record.id);
         let runtime = foreign(&shared, &record, &exec_dir)?;
-        let mut spec = make_spec(&shared, &record, &mounted, sandbox, &cgroups_path(&shared, &record))?;
+        let mut bundle = make_bundle(&shared, &record, &mounted, sandbox, &cgroups_path(&shared, &record))?;
         let sources = Sources::at(shared.paths.mounts(&record.id));
         // Another runtime knows its root by a path only, and may need it and the sources for as long as it runs.
-        let rootfs = match (&runtime, &mut spec.root) {
+        let rootfs = match (&runtime, &mut bundle.spec.root) {
             (Some(_), Some(root)) => {
                 let path = sources.root(&mounted.rootfs)?;
                 root.path = path.to_string_lossy().into_owned();
@@ -212,13 +213,14 @@ impl Owner {
             ContainerError::io(format!("{operation} {}", exec_dir.display()), error)
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&exec_dir).map_err(|e| io("create", e))?;
-        let text = serde_json::to_vec(&spec).map_err(|e| io("write the spec in", e.into()))?;
-        fs::write(exec_dir.join("config.json"), text).map_err(|e| io("write the spec in", e))?;
+        let described = bundle.write(&exec_dir).map_err(|e| io("write the spec in", e))?;
         let spec = ShimSpec { id: record.id.clone(), exec_dir: exec_dir.clone(), cgroup: Some(cgroup) };
         let (shim, news) = Shim::spawn(shared.binary()?, spec).await?;
         let create = Create {
             bundle: exec_dir,
             rootfs_fd: rootfs.is_some(),
+            spec: described.filter(|_| runtime.is_none()),
+            filter_fd: false,
             log: log::monitor_config(&shared, &record),
             tty: record.config.tty,
             size: console_size(&record),
@@ -227,7 +229,9 @@ impl Owner {
             spool_dir: shared.paths.container(&record.id),
             runtime,
         };
-        let created = shim.create(create, rootfs).await;
+        // Another runtime compiles what it reads.
+        let filter = if released { bundle.program() } else { None };
+        let created = shim.create(create, rootfs, filter).await;
         if released {
             sources.release_bound();
         }
@@ -420,13 +424,13 @@ fn joined(shared: &Shared, other: &str, own: &str, what: &str) -> Result<(String
     }
 }
 
-pub(super) fn make_spec(
+pub(super) fn make_bundle(
     shared: &Shared,
     record: &Record,
     mounted: &Mounted,
     sandbox: &Sandbox,
     cgroup: &str,
-) -> Result<corten_runtime::spec::Spec, ContainerError> {
+) -> Result<Bundle, ContainerError> {
     let host = &record.host;
     let join = |mode: &str, what: &str, file: &str| match mode.strip_prefix("container:") {
         Some(other) => {
@@ -450,9 +454,14 @@ pub(super) fn make_spec(
     }
     let security = host.security_opt.as_deref().unwrap_or_default();
     let mut security = SecurityOptions::parse(security, shared.config.no_new_privileges)?;
-    if security.seccomp == Seccomp::Default && !host.privileged {
-        security.seccomp.clone_from(&shared.config.seccomp);
+    if security.seccomp == Seccomp::Default {
+        security.seccomp = match host.privileged {
+            true => Seccomp::Unconfined,
+            false => shared.config.seccomp.clone(),
+        };
     }
+    let capabilities = oci_spec::capabilities(host, &shared.facts)?;
+    let filter = shared.filters.get(&security.seccomp, &capabilities, &shared.facts)?;
     let refused =
         |message: String| ContainerError::Start { message, exit_code: 128, kind: ErrorKind::InvalidArgument };
     let devices = oci_spec::resolve_devices(host, look_for_devices).map_err(|error| {
@@ -489,7 +498,7 @@ pub(super) fn make_spec(
     if !requests.is_empty() {
         Registry::read(&shared.config.cdi_folders).inject(requests, &mut spec)?;
     }
-    Ok(spec)
+    Ok(Bundle { spec, filter })
 }
 
 /// What is bound at `/dev/shm` of a container that shares it; one that does not gets a tmpfs of its own.

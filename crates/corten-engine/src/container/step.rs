@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::record::Record;
-use super::start::{Mounted, cgroup_path, cgroups_path, delete_cgroup, make_spec, read_text, start_error};
+use super::start::{Mounted, cgroup_path, cgroups_path, delete_cgroup, make_bundle, read_text, start_error};
 use super::{ContainerError, Containers, Shared, create, endpoint, merge, user, validate};
 use crate::shim::{Attach, Create, LogConfig, Shim, ShimEvent, ShimEvents, ShimSpec, Streams};
 
@@ -105,18 +105,19 @@ impl Containers {
         let sandbox = shared.networks.attach(&endpoint::request(shared, record)).await?;
         let cgroup = cgroup_path(shared, record);
         let mounted = Mounted { rootfs, user, mounts: Vec::new() };
-        let spec = make_spec(shared, record, &mounted, &sandbox, &cgroups_path(shared, record))?;
+        let bundle = make_bundle(shared, record, &mounted, &sandbox, &cgroups_path(shared, record))?;
         let exec_dir = shared.paths.container_exec(&record.id);
         let failed =
             |source: io::Error| ContainerError::io(format!("prepare {}", exec_dir.display()), source);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&exec_dir).map_err(failed)?;
-        let text = serde_json::to_vec(&spec).map_err(|error| failed(error.into()))?;
-        fs::write(exec_dir.join("config.json"), text).map_err(failed)?;
+        let described = bundle.write(&exec_dir).map_err(failed)?;
         let spec = ShimSpec { id: record.id.clone(), exec_dir: exec_dir.clone(), cgroup: Some(cgroup) };
         let (shim, news) = Shim::spawn(shared.binary()?, spec).await?;
         let create = Create {
             bundle: exec_dir.clone(),
             rootfs_fd: true,
+            spec: described,
+            filter_fd: false,
             log: LogConfig::None,
             tty: false,
             size: None,
@@ -125,7 +126,7 @@ impl Containers {
             spool_dir: shared.paths.container(&record.id),
             runtime: None,
         };
-        let ended = run_init(&shim, news, create, mounted.rootfs, output, cancel).await;
+        let ended = run_init(&shim, news, (create, mounted.rootfs, bundle.program()), output, cancel).await;
         // It may be gone already, which is what is wanted.
         let _ = shim.shutdown().await;
         ended
@@ -148,12 +149,11 @@ impl Drop for Named<'_> {
 async fn run_init(
     shim: &Shim,
     mut news: ShimEvents,
-    create: Create,
-    rootfs: OwnedFd,
+    (create, rootfs, filter): (Create, OwnedFd, Option<BorrowedFd<'_>>),
     output: mpsc::Sender<StepOutput>,
     cancel: &CancellationToken,
 ) -> Result<i64, ContainerError> {
-    shim.create(create, Some(rootfs)).await.map_err(start_error)?;
+    shim.create(create, Some(rootfs), filter).await.map_err(start_error)?;
     let pair = || -> io::Result<(tokio::net::UnixStream, OwnedFd)> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -124,47 +124,53 @@ impl Shim {
     }
 
     /// Makes the container up to its start gate; `rootfs` is the detached mount of its root file system.
-    /// `config.json` (the OCI spec) must be in the bundle.
-    pub async fn create(&self, create: Create, rootfs: Option<OwnedFd>) -> Result<Process, ShimError> {
-        let create = Create { rootfs_fd: rootfs.is_some(), ..create };
-        let process = self.process(Request::Create(create), rootfs).await?;
+    /// `config.json` (the OCI spec) must be in the bundle; `filter` is its filter, compiled.
+    pub async fn create(
+        &self,
+        create: Create,
+        rootfs: Option<OwnedFd>,
+        filter: Option<BorrowedFd<'_>>,
+    ) -> Result<Process, ShimError> {
+        let create = Create { rootfs_fd: rootfs.is_some(), filter_fd: filter.is_some(), ..create };
+        let fds: Vec<_> = rootfs.iter().map(AsFd::as_fd).chain(filter).collect();
+        let process = self.process(Request::Create(create), &fds).await?;
         *self.0.0.init.lock() = process.pidfd.try_clone().ok();
         Ok(process)
     }
 
     /// Opens the start gate; returns when the user's program was executed, or with why it could not be.
     pub async fn start(&self) -> Result<(), ShimError> {
-        self.ask(Request::Start, None).await.map(drop)
+        self.ask(Request::Start, &[]).await.map(drop)
     }
 
     /// Runs one more process; `client` carries its stdio ([`Exec::attach`]).
     pub async fn exec(&self, exec: Exec, client: Option<OwnedFd>) -> Result<Process, ShimError> {
-        self.process(Request::Exec(exec), client).await
+        self.process(Request::Exec(exec), client.as_ref().map(AsFd::as_fd).as_slice()).await
     }
 
     /// Connects a client's socket to the container's stdio.
     pub async fn attach(&self, attach: Attach, client: OwnedFd) -> Result<(), ShimError> {
-        self.ask(Request::Attach(attach), Some(client)).await.map(drop)
+        self.ask(Request::Attach(attach), &[client.as_fd()]).await.map(drop)
     }
 
     /// Sets the size of a terminal.
     pub async fn resize(&self, target: Target, size: Size) -> Result<(), ShimError> {
-        self.ask(Request::Resize { target, size }, None).await.map(drop)
+        self.ask(Request::Resize { target, size }, &[]).await.map(drop)
     }
 
     /// Ends the standard input of a process.
     pub async fn close_stdin(&self, target: Target) -> Result<(), ShimError> {
-        self.ask(Request::CloseStdin { target }, None).await.map(drop)
+        self.ask(Request::CloseStdin { target }, &[]).await.map(drop)
     }
 
     /// Sends a signal to a process.
     pub async fn signal(&self, target: Target, signal: i32) -> Result<(), ShimError> {
-        self.ask(Request::Signal { target, signal }, None).await.map(drop)
+        self.ask(Request::Signal { target, signal }, &[]).await.map(drop)
     }
 
     /// The monitor's whole state.
     pub async fn status(&self) -> Result<Status, ShimError> {
-        match self.ask(Request::Status, None).await? {
+        match self.ask(Request::Status, &[]).await? {
             (Reply::Status(status), fds) => {
                 if let Some(pidfd) = fds.into_iter().next() {
                     *self.0.0.init.lock() = Some(pidfd);
@@ -177,28 +183,28 @@ impl Shim {
 
     /// Closes and opens the log file again.
     pub async fn reopen_log(&self) -> Result<(), ShimError> {
-        self.ask(Request::ReopenLog, None).await.map(drop)
+        self.ask(Request::ReopenLog, &[]).await.map(drop)
     }
 
     /// Tells the monitor that the end of an exec is recorded.
     pub async fn ack(&self, exec_id: &str) -> Result<(), ShimError> {
-        self.ask(Request::Ack { exec_id: exec_id.to_owned() }, None).await.map(drop)
+        self.ask(Request::Ack { exec_id: exec_id.to_owned() }, &[]).await.map(drop)
     }
 
     /// Kills what lives and ends the monitor.
     pub async fn shutdown(&self) -> Result<(), ShimError> {
-        self.ask(Request::Shutdown, None).await.map(drop)
+        self.ask(Request::Shutdown, &[]).await.map(drop)
     }
 
-    async fn process(&self, request: Request, fd: Option<OwnedFd>) -> Result<Process, ShimError> {
-        let (reply, fds) = self.ask(request, fd).await?;
+    async fn process(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Result<Process, ShimError> {
+        let (reply, fds) = self.ask(request, fds).await?;
         match (reply, fds.into_iter().next()) {
             (Reply::Created { pid }, Some(pidfd)) => Ok(Process { pid, pidfd }),
             _ => Err(self.gone()),
         }
     }
 
-    async fn ask(&self, request: Request, fd: Option<OwnedFd>) -> Answer {
+    async fn ask(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Answer {
         let connection = &self.0.0;
         let id = connection.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
@@ -207,9 +213,8 @@ impl Shim {
             None => return Err(self.gone()),
         };
         let message = ToShim { v: protocol::VERSION, id, request };
-        let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
         let sent =
-            connection.socket.async_io(Interest::WRITABLE, |socket| wire::send(socket, &message, &fds)).await;
+            connection.socket.async_io(Interest::WRITABLE, |socket| wire::send(socket, &message, fds)).await;
         if let Err(source) = sent {
             if let Some(waiting) = connection.waiting.lock().as_mut() {
                 waiting.remove(&id);

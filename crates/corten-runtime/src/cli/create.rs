@@ -15,7 +15,7 @@ use crate::capability::Capability;
 use crate::cgroup::{Cgroup, Scope, is_unified};
 use crate::container::{hooks, listen};
 use crate::spec::{LinuxResources, Process, Spec};
-use crate::{CreateRequest, Pivot, Rootfs, StartGate, Stdio, create_detached};
+use crate::{CreateRequest, Filter, Pivot, Rootfs, StartGate, Stdio, create_detached};
 
 /// What `create` and `run` are asked.
 #[derive(Debug, Default)]
@@ -202,6 +202,7 @@ fn make_in(
         CreateRequest {
             id,
             spec,
+            filter: Filter::Rules,
             bundle: &bundle,
             rootfs: Rootfs::Path(rootfs.clone()),
             stdio,

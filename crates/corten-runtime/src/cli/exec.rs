@@ -11,7 +11,7 @@ use super::foreground::{attend, exit_code};
 use super::state::{Container, Status};
 use super::{CliError, Globals};
 use crate::spec::{Capabilities, Process, User};
-use crate::{ExecRequest, Stdio};
+use crate::{ExecRequest, Filter, Stdio};
 
 /// What `exec` is asked.
 #[derive(Debug, Default)]
@@ -109,6 +109,7 @@ fn run(globals: &Globals, id: &str, options: &Options, words: Vec<String>) -> Re
         init: init.as_fd(),
         process: &process,
         spec: &spec,
+        filter: Filter::Rules,
         stdio,
         bundle: &container.record.bundle,
         cgroup: cgroup.as_ref(),

@@ -16,7 +16,9 @@ use super::mount_plan::{clean, plan_mount, plan_root_propagation};
 use super::namespaces::{Namespaces, id_map};
 use super::program::Program;
 use super::rootfs::{RootPlan, RootSource};
-use super::{CreateRequest, Created, Made, Rootfs, StartGate, agent, binds, devices, hooks, init, sysctl};
+use super::{
+    CreateRequest, Created, Filter, Made, Rootfs, StartGate, agent, binds, devices, hooks, init, sysctl,
+};
 use crate::cgroup::{Membership, View};
 use crate::seccomp;
 use crate::spec::{Hooks, IdMapping, Linux, Process, Spec};
@@ -36,8 +38,9 @@ pub fn create_detached(request: CreateRequest<'_>, listener: OwnedFd) -> Result<
     make(request, Some(listener)).map(|(made, _)| made)
 }
 
-fn make(request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Made, Channel), CreateError> {
-    let plan = plan(&request)?;
+fn make(mut request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Made, Channel), CreateError> {
+    let filter = std::mem::take(&mut request.filter);
+    let plan = plan(&request, filter)?;
     let membership = match request.cgroup {
         Some(cgroup) => cgroup.membership().map_err(|e| system("join the cgroup", io::Error::other(e)))?,
         None => Membership::default(),
@@ -190,7 +193,7 @@ fn system(operation: impl Into<String>, source: io::Error) -> CreateError {
 }
 
 /// Everything that is decided before a process exists.
-fn plan(request: &CreateRequest<'_>) -> Result<InitPlan, CreateError> {
+fn plan(request: &CreateRequest<'_>, filter: Filter) -> Result<InitPlan, CreateError> {
     let spec = request.spec;
     let bad = CreateError::Spec;
     let empty = Linux::default();
@@ -230,7 +233,7 @@ fn plan(request: &CreateRequest<'_>) -> Result<InitPlan, CreateError> {
     };
     Ok(InitPlan {
         sysctls: sysctl::plan(&linux.sysctl, &namespaces).map_err(bad)?,
-        process: plan_process(process, linux, &ProcessOptions::of_create(request, &namespaces))
+        process: plan_process(process, linux, filter, &ProcessOptions::of_create(request, &namespaces))
             .map_err(bad)?,
         root,
         hostname: spec.hostname.clone(),
@@ -279,11 +282,13 @@ impl<'a> ProcessOptions<'a> {
 pub(super) fn plan_process(
     process: &Process,
     linux: &Linux,
+    filter: Filter,
     options: &ProcessOptions<'_>,
 ) -> Result<ProcessPlan, String> {
-    let filter = match &linux.seccomp {
-        Some(rules) => seccomp::compile(rules).map(Some).map_err(|e| e.to_string())?,
-        None => None,
+    let filter = match (filter, &linux.seccomp) {
+        (Filter::Ready(program), _) => Some(program),
+        (Filter::Rules, Some(rules)) => seccomp::compile(rules).map(Some).map_err(|e| e.to_string())?,
+        (Filter::Rules, None) => None,
     };
     let keyring = if options.new_keyring {
         let name = std::ffi::CString::new(format!("_ses.{}", options.id)).map_err(|e| e.to_string())?;

@@ -40,7 +40,7 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
         pid_entry: if has(NamespaceKind::Pid) { PidEntry::AtLast } else { PidEntry::Born },
     };
     let process = confined(request.process, request.spec.process.as_ref());
-    let plan = plan_process(&process, linux, &options).map_err(ExecError::Spec)?;
+    let plan = plan_process(&process, linux, request.filter, &options).map_err(ExecError::Spec)?;
     let asked = plan.filter.as_ref().and_then(|filter| filter.agent.clone());
     let membership = match request.cgroup {
         Some(cgroup) => cgroup.membership().map_err(|e| system("join the cgroup", io::Error::other(e)))?,

@@ -30,6 +30,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::Cgroup;
+use crate::seccomp;
 use crate::spec::{Process, Spec};
 
 /// Where the container's root filesystem comes from.
@@ -70,6 +71,16 @@ pub enum Stdio {
     },
 }
 
+/// Where a process's system call filter comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Filter {
+    /// It is compiled from the specification's rules, if there are any.
+    #[default]
+    Rules,
+    /// It was compiled before; the specification's rules are not looked at.
+    Ready(seccomp::Program),
+}
+
 /// What [`create`] needs.
 #[derive(Debug)]
 pub struct CreateRequest<'a> {
@@ -81,6 +92,8 @@ pub struct CreateRequest<'a> {
     pub bundle: &'a Path,
     /// The root filesystem.
     pub rootfs: Rootfs,
+    /// The system call filter.
+    pub filter: Filter,
     /// The standard streams.
     pub stdio: Stdio,
     /// The cgroup to live in, with its limits applied already.
@@ -136,6 +149,8 @@ pub struct ExecRequest<'a> {
     pub process: &'a Process,
     /// The container's specification.
     pub spec: &'a Spec,
+    /// The system call filter.
+    pub filter: Filter,
     /// The standard streams.
     pub stdio: Stdio,
     /// The bundle's directory, for the agent of system calls.

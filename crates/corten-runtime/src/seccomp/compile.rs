@@ -18,7 +18,8 @@ use corten_sys::seccomp::{
 use super::{Agent, Arch, Program, SeccompError, X32_BIT};
 use crate::spec::{Action, ArgumentRule, LinuxSeccomp, Operator, SyscallRule};
 
-const MAX_INSTRUCTIONS: usize = 4096;
+/// The longest program that the kernel takes (`BPF_MAXINSNS`).
+pub(super) const MAX_INSTRUCTIONS: usize = 4096;
 
 pub(super) const RET_KILL_PROCESS: u32 = 0x8000_0000;
 pub(super) const RET_KILL_THREAD: u32 = 0;

@@ -1,7 +1,7 @@
 //! System call filters: from the specification's rules to a BPF program.
 //!
-//! **Owns** the table of system calls ([`Arch`]), Docker's default profile ([`docker_default`]) and the compiler
-//! ([`compile`]).
+//! **Owns** the table of system calls ([`Arch`]), Docker's default profile ([`docker_default`]), the compiler
+//! ([`compile`]) and the form in which a compiled filter is handed on ([`Program::encode`]).
 //!
 //! **Semantics.** A rule without conditions decides a call, whatever other rules say about it; of several, the first.
 //! Otherwise the first rule whose conditions hold decides; otherwise the default action. A call that is newer than
@@ -13,6 +13,7 @@
 
 mod compile;
 mod profile;
+mod ready;
 mod syscalls;
 mod verdict;
 
@@ -48,6 +49,9 @@ pub enum SeccompError {
     /// The kernel takes no program of this length.
     #[error("seccomp: the filter has {0} instructions, the kernel takes 4096")]
     Length(usize),
+    /// Bytes that are no compiled filter, or one of another form.
+    #[error("seccomp: a compiled filter: {0}")]
+    Form(String),
     /// A profile document contradicts itself.
     #[error("seccomp: {0}")]
     Profile(String),

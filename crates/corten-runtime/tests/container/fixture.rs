@@ -10,7 +10,8 @@ use corten_runtime::spec::{
     Capabilities, Linux, LinuxResources, Mount, Namespace, NamespaceKind, Process, Root, Spec,
 };
 use corten_runtime::{
-    CreateError, CreateRequest, Created, ExecError, ExecRequest, Execed, Pivot, Rootfs, Stdio, create, exec,
+    CreateError, CreateRequest, Created, ExecError, ExecRequest, Execed, Filter, Pivot, Rootfs, Stdio,
+    create, exec,
 };
 use corten_sys::process::{Exit, Wait, send_signal, wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -82,6 +83,7 @@ impl Bundle {
         create(CreateRequest {
             id: &self.id,
             spec: &self.spec,
+            filter: Filter::Rules,
             bundle: &self.directory,
             rootfs: Rootfs::Path("rootfs".into()),
             stdio,
@@ -126,6 +128,7 @@ impl Bundle {
             init: running.pidfd.as_fd(),
             process,
             spec: &self.spec,
+            filter: Filter::Rules,
             stdio,
             bundle: &self.directory,
             cgroup,

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use corten_runtime::cgroup::{Cgroup, CgroupError, Scope, is_unified};
 use corten_runtime::spec::{self, NamespaceKind, Spec};
 use corten_runtime::{
-    CreateRequest, Created, ExecRequest, Execed, Pivot, Rootfs, StartError, StartGate, Stdio,
+    CreateRequest, Created, ExecRequest, Execed, Filter, Pivot, Rootfs, StartError, StartGate, Stdio,
 };
 
+use super::filter;
 use super::foreign::{self, Foreign};
 use super::process::{Pipes, Wanted};
 use crate::log::Stream;
@@ -20,6 +21,8 @@ use crate::protocol::{self, Failure, FailureClass, files};
 pub(super) struct Settings {
     bundle: PathBuf,
     cgroup: Option<String>,
+    /// What confines further processes; `None` where it is read from the bundle.
+    confinement: Option<Box<Confinement>>,
     /// Whether init's pid namespace is somebody else's too, so that others outlive init.
     pub(super) shares_pids: bool,
     pub(super) stdin_once: bool,
@@ -36,6 +39,31 @@ pub(super) enum Gate {
     Own(StartGate),
     /// Another runtime's, which has it by the container's id.
     Foreign,
+}
+
+/// What further processes of the container have in common with the first.
+#[derive(Debug)]
+struct Confinement {
+    /// The part of the specification that is about this: namespaces, personality, profile and label.
+    spec: Spec,
+    /// The compiled filter, if there is one.
+    filter: Option<OwnedFd>,
+}
+
+impl Confinement {
+    fn of(spec: Spec, filter: Option<OwnedFd>) -> Self {
+        let process = spec.process.map(|process| spec::Process {
+            apparmor_profile: process.apparmor_profile,
+            selinux_label: process.selinux_label,
+            ..spec::Process::default()
+        });
+        let linux = spec.linux.map(|linux| spec::Linux {
+            namespaces: linux.namespaces,
+            personality: linux.personality,
+            ..spec::Linux::default()
+        });
+        Self { spec: Spec { process, linux, ..Spec::default() }, filter }
+    }
 }
 
 /// Our ends of a process's pipes: its input, and its outputs.
@@ -55,11 +83,20 @@ pub(super) fn create(
     id: &str,
     request: &protocol::Create,
     rootfs: Option<OwnedFd>,
+    kept_filter: Option<OwnedFd>,
 ) -> Result<(Launched, Gate, Settings), Failure> {
-    let mut spec = read_spec(&request.bundle)?;
     if let Some(runtime) = &request.runtime {
-        return create_with(Foreign::new(runtime.clone(), id, &request.bundle), id, request, &spec);
+        let foreign = Foreign::new(runtime.clone(), id, &request.bundle);
+        return create_with(foreign, id, request, &read_spec(&request.bundle)?);
     }
+    let (mut spec, ready, filter) = match (&request.spec, kept_filter.as_ref().map(filter::read)) {
+        (Some(text), None) => (parse_spec(text.get().as_bytes(), &request.bundle)?, true, Filter::Rules),
+        (Some(text), Some(Ok(program))) => {
+            (parse_spec(text.get().as_bytes(), &request.bundle)?, true, Filter::Ready(program))
+        }
+        // A daemon that says less, or whose filter is of a form that this monitor does not know.
+        (None, _) | (Some(_), Some(Err(_))) => (read_spec(&request.bundle)?, false, Filter::Rules),
+    };
     if let Some(process) = &mut spec.process {
         process.terminal = request.tty;
     }
@@ -90,6 +127,7 @@ pub(super) fn create(
         spec: &spec,
         bundle: &request.bundle,
         rootfs,
+        filter,
         stdio,
         cgroup: cgroup.as_ref(),
         preserve_fds: 0,
@@ -97,6 +135,7 @@ pub(super) fn create(
         new_keyring: true,
         pivot: Pivot::Root,
     });
+    let confinement = ready.then(|| Box::new(Confinement::of(spec, kept_filter)));
     drop(placeholder);
     let Created { pid, pidfd, console, gate } = match result {
         Ok(created) => created,
@@ -107,7 +146,7 @@ pub(super) fn create(
             return Err(failure(class(error.exit_code()), chain(&error)));
         }
     };
-    let settings = Settings::of(request, path, shares_pids, None);
+    let settings = Settings { confinement, ..Settings::of(request, path, shares_pids, None) };
     Ok((launched(pid, pidfd, console, pipes)?, Gate::Own(gate), settings))
 }
 
@@ -151,6 +190,7 @@ impl Settings {
             tty: request.tty,
             spool_dir: request.spool_dir.clone(),
             foreign,
+            confinement: None,
         }
     }
 }
@@ -233,13 +273,24 @@ pub(super) fn exec(
         }
         return launched(pid, pidfd, console, pipes);
     }
-    let spec = read_spec(&settings.bundle)?;
+    let from_bundle;
+    let (spec, filter) = match &settings.confinement {
+        Some(confinement) => {
+            let ready = confinement.filter.as_ref().map(filter::read).transpose().map_err(internal)?;
+            (&confinement.spec, ready.map_or(Filter::Rules, Filter::Ready))
+        }
+        None => {
+            from_bundle = read_spec(&settings.bundle)?;
+            (&from_bundle, Filter::Rules)
+        }
+    };
     let cgroup = open_cgroup(settings);
     let result = corten_runtime::exec(ExecRequest {
         id,
         init: init.as_fd(),
         process: &process,
-        spec: &spec,
+        spec,
+        filter,
         stdio,
         bundle: &settings.bundle,
         cgroup: cgroup.as_ref(),
@@ -278,8 +329,14 @@ fn read_spec(bundle: &Path) -> Result<Spec, Failure> {
     let path = bundle.join(files::CONFIG);
     let text = std::fs::read(&path)
         .map_err(|error| failure(FailureClass::Invalid, format!("{}: {error}", path.display())))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| failure(FailureClass::Invalid, format!("{}: {error}", path.display())))
+    parse_spec(&text, bundle)
+}
+
+fn parse_spec(text: &[u8], bundle: &Path) -> Result<Spec, Failure> {
+    serde_json::from_slice(text).map_err(|error| {
+        let path = bundle.join(files::CONFIG);
+        failure(FailureClass::Invalid, format!("{}: {error}", path.display()))
+    })
 }
 
 fn stdio(

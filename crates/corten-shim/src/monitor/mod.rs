@@ -25,6 +25,7 @@
 
 mod client;
 mod escape;
+mod filter;
 mod foreign;
 mod launch;
 mod poller;

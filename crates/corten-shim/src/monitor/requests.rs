@@ -32,9 +32,9 @@ impl Monitor {
             Err(_) => return self.drop_daemon(daemon),
         };
         // What was read is not needed while a container is made.
-        let fds = std::mem::take(&mut packet.fds);
+        let fds = std::mem::take(&mut packet.fds).into_iter();
         drop(packet);
-        let (result, fd) = match self.handle(message.request, fds.into_iter().next()) {
+        let (result, fd) = match self.handle(message.request, fds) {
             Ok((reply, fd)) => (Ok(reply), fd),
             Err(failure) => (Err(failure), None),
         };
@@ -43,13 +43,17 @@ impl Monitor {
         self.idle_at = Some(Instant::now() + IDLE);
     }
 
-    fn handle(&mut self, request: Request, fd: Option<OwnedFd>) -> Answer {
+    fn handle(&mut self, request: Request, mut fds: impl Iterator<Item = OwnedFd>) -> Answer {
         let done = Ok((Reply::Done, None));
         match request {
-            Request::Create(create) => self.create(create, fd),
+            Request::Create(create) => {
+                let rootfs = create.rootfs_fd.then(|| fds.next()).flatten();
+                let filter = create.filter_fd.then(|| fds.next()).flatten();
+                self.create(create, rootfs, filter)
+            }
             Request::Start => self.start().and(done),
-            Request::Exec(exec) => self.exec(exec, fd),
-            Request::Attach(attach) => self.attach(attach, fd).and(done),
+            Request::Exec(exec) => self.exec(exec, fds.next()),
+            Request::Attach(attach) => self.attach(attach, fds.next()).and(done),
             Request::Resize { target, size } => self.resize(&target, size).and(done),
             Request::CloseStdin { target } => {
                 let key = self.find(&target)?;
@@ -85,14 +89,15 @@ impl Monitor {
         }
     }
 
-    fn create(&mut self, create: Create, rootfs: Option<OwnedFd>) -> Answer {
-        if !matches!(self.phase, Phase::Empty) || create.rootfs_fd != rootfs.is_some() {
+    fn create(&mut self, create: Create, rootfs: Option<OwnedFd>, filter: Option<OwnedFd>) -> Answer {
+        let whole = create.rootfs_fd == rootfs.is_some() && create.filter_fd == filter.is_some();
+        if !matches!(self.phase, Phase::Empty) || !whole {
             return Err(failure(FailureClass::Conflict, "the container is made already".into()));
         }
         record::remove(&self.directory, files::EXIT);
         let log = Log::open(&create.log)
             .map_err(|error| failure(FailureClass::Runtime, format!("failed to create logger: {error}")))?;
-        let (launched, gate, settings) = launch::create(&self.id, &create, rootfs)?;
+        let (launched, gate, settings) = launch::create(&self.id, &create, rootfs, filter)?;
         let pidfd = launched.pidfd.try_clone().map_err(internal)?;
         let pid = launched.pid;
         self.log = log;

@@ -24,6 +24,11 @@ use serde_json::value::RawValue;
 pub mod wire;
 
 /// The version of this protocol; a monitor and a daemon of different versions refuse each other by name.
+///
+/// Monitors live on while the daemon is exchanged for a newer or an older one, so the version stays as long as both
+/// sides can go on: fields are only added, the reader takes their absence for what was the case before there were any,
+/// and descriptors are only added behind the ones that are there. A reader passes over what it does not know.
+/// `testdata/protocol` holds what earlier ones said.
 pub const VERSION: u32 = 1;
 
 /// File names below a container's directory in the exec root (`containers/<id>/`).
@@ -78,7 +83,8 @@ pub enum Body {
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Makes the container up to its start gate. Descriptors: the root file system's detached mount, if
-    /// [`Create::rootfs_fd`]. Reply: [`Reply::Created`] with init's pidfd.
+    /// [`Create::rootfs_fd`]; the system call filter, if [`Create::filter_fd`]. Reply: [`Reply::Created`] with init's
+    /// pidfd.
     Create(Create),
     /// Opens the gate: init executes the user's program. Reply: [`Reply::Done`], also when the kernel refuses the
     /// program (it then ends at once, with the reason as its output).
@@ -129,6 +135,14 @@ pub struct Create {
     pub bundle: PathBuf,
     /// Whether the first descriptor is the root file system (else the spec's `root.path` is used).
     pub rootfs_fd: bool,
+    /// The specification of [`files::CONFIG`] without the rules of its filter, which is most of it. With it the file is
+    /// not read: the filter is the one that comes along, or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Box<RawValue>>,
+    /// Whether the filter comes along, compiled: [`corten_runtime::seccomp::Program::encode`] in a sealed memfd. It holds for
+    /// what is executed later too. A monitor that cannot read it takes the rules of [`files::CONFIG`].
+    #[serde(default)]
+    pub filter_fd: bool,
     /// Where output is recorded.
     pub log: LogConfig,
     /// Whether init has a terminal instead of three pipes.

@@ -61,7 +61,8 @@ impl Bundle {
             std::fs::create_dir_all(rootfs.join(name)).unwrap();
         }
         std::fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
-        for name in ["sh", "cat", "sleep", "echo", "stty", "tty", "seq", "yes", "head", "id", "kill", "true"]
+        for name in
+            ["sh", "cat", "sleep", "echo", "stty", "tty", "seq", "yes", "head", "id", "kill", "true", "mkdir"]
         {
             std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(name)).unwrap();
         }
@@ -85,6 +86,11 @@ impl Bundle {
         Self { dir, id, tty, cgroup }
     }
 
+    /// The specification as it was written.
+    pub fn spec(&self) -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(self.path(files::CONFIG)).unwrap()).unwrap()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -97,6 +103,8 @@ impl Bundle {
         Create {
             bundle: self.dir.path().into(),
             rootfs_fd: false,
+            spec: None,
+            filter_fd: false,
             log: LogConfig::JsonFile {
                 path: self.path("log"),
                 max_size: None,
@@ -109,6 +117,7 @@ impl Bundle {
             open_stdin: false,
             stdin_once: false,
             spool_dir: self.dir.path().into(),
+            runtime: None,
         }
     }
 

@@ -44,6 +44,9 @@ pub enum SecurityError {
     /// A profile that is none.
     #[error("Decoding seccomp profile failed: {0}")]
     Profile(#[source] serde_json::Error),
+    /// A compiled filter that could not be kept.
+    #[error("keep a system call filter")]
+    Filter(#[source] std::io::Error),
     /// A profile that contradicts itself.
     #[error("seccomp profile: {0}")]
     Rule(&'static str),
@@ -54,7 +57,10 @@ pub enum SecurityError {
 
 impl Kind for SecurityError {
     fn kind(&self) -> ErrorKind {
-        ErrorKind::InvalidArgument
+        match self {
+            Self::Filter(_) => ErrorKind::Internal,
+            _ => ErrorKind::InvalidArgument,
+        }
     }
 }
 
@@ -120,16 +126,14 @@ pub fn apparmor(options: &SecurityOptions, privileged: bool, facts: &HostFacts) 
     }
 }
 
-/// The system call filter of a container.
-pub fn seccomp(
-    options: &SecurityOptions,
-    privileged: bool,
+/// The rules of a profile for a container with these capabilities in its bounding set; `None` if there is no filter.
+pub(in crate::container) fn rules(
+    profile: &Seccomp,
     capabilities: &[&'static str],
     facts: &HostFacts,
 ) -> Result<Option<LinuxSeccomp>, SecurityError> {
-    match &options.seccomp {
+    match profile {
         Seccomp::Unconfined => Ok(None),
-        Seccomp::Default if privileged => Ok(None),
         Seccomp::Default => {
             let held: Vec<_> = capabilities.iter().filter_map(|name| name.parse().ok()).collect();
             Ok(Some(corten_runtime::seccomp::docker_default(&held)))
@@ -311,11 +315,11 @@ mod tests {
             {"name":"clone","action":"SCMP_ACT_ERRNO","excludes":{"caps":["CAP_SYS_ADMIN"]}}]}"#;
         let options = parse(&[&format!("seccomp={text}")]).unwrap();
         let facts = HostFacts { kernel: (4, 4), ..HostFacts::default() };
-        let filter = seccomp(&options, true, &["CAP_SYS_ADMIN"], &facts).unwrap().unwrap();
+        let filter = rules(&options.seccomp, &["CAP_SYS_ADMIN"], &facts).unwrap().unwrap();
         let names: Vec<_> = filter.syscalls.iter().flat_map(|rule| &rule.names).collect();
         assert_eq!(names, ["read"]);
         let facts = HostFacts { kernel: (6, 1), ..HostFacts::default() };
-        let filter = seccomp(&options, true, &["CAP_BPF"], &facts).unwrap().unwrap();
+        let filter = rules(&options.seccomp, &["CAP_BPF"], &facts).unwrap().unwrap();
         assert_eq!(filter.syscalls.len(), 4);
     }
 }
