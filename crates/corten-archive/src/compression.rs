@@ -58,16 +58,6 @@ pub fn decompress<'a>(mut reader: impl BufRead + Send + 'a) -> Result<Box<dyn Re
     })
 }
 
-/// A writer that passes on what is written to it as gzip, like [`gzip`].
-pub fn gzip_into<W: std::io::Write>(out: W) -> flate2::write::GzEncoder<W> {
-    flate2::write::GzEncoder::new(out, flate2::Compression::fast())
-}
-
-/// The stream as gzip, fast rather than small. The same bytes give the same bytes.
-pub fn gzip(reader: impl Read) -> impl Read {
-    flate2::read::GzEncoder::new(reader, flate2::Compression::fast())
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;

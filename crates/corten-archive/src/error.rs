@@ -61,8 +61,7 @@ impl ApplyError {
     }
 
     pub(crate) fn io(path: &[u8], operation: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
-        let path = shown(path);
-        move |errno| Self::Io { path, operation: operation.into(), source: errno.into() }
+        move |errno| Self::Io { path: shown(path), operation: operation.into(), source: errno.into() }
     }
 }
 
@@ -116,8 +115,7 @@ pub enum DiffError {
 
 impl DiffError {
     pub(crate) fn io(path: &[u8], operation: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
-        let path = shown(path);
-        move |errno| Self::Io { path, operation, source: errno.into() }
+        move |errno| Self::Io { path: shown(path), operation, source: errno.into() }
     }
 }
 

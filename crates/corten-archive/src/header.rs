@@ -122,14 +122,13 @@ pub(crate) fn number(field: &[u8]) -> Option<i64> {
 
 /// The sum of all bytes with the checksum field as spaces, unsigned and (by some old programs) signed.
 pub(crate) fn checksums(block: &Block) -> (i64, i64) {
-    let mut unsigned = 0;
-    let mut signed = 0;
-    for (i, &byte) in block.iter().enumerate() {
-        let byte = if (148..156).contains(&i) { b' ' } else { byte };
-        unsigned += i64::from(byte);
-        signed += i64::from(byte as i8);
-    }
-    (unsigned, signed)
+    let field = &block[148..156];
+    let unsigned = |bytes: &[u8]| bytes.iter().map(|&byte| i32::from(byte)).sum::<i32>();
+    let signed = |bytes: &[u8]| bytes.iter().map(|&byte| i32::from(byte.cast_signed())).sum::<i32>();
+    let spaces = 8 * i32::from(b' ');
+    let unsigned = unsigned(block) - unsigned(field) + spaces;
+    let signed = signed(block) - signed(field) + spaces;
+    (i64::from(unsigned), i64::from(signed))
 }
 
 #[cfg(test)]

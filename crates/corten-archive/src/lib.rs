@@ -5,6 +5,7 @@
 //! an archive is ever given to the kernel whole, and no link of an archive is ever followed by the kernel.
 //!
 //! - [`decompress`]: which compression it is, and the plain bytes
+//! - [`gzip`]: compressed, on all cores
 //! - [`Reader`], [`Writer`]: entries
 //! - [`apply`], [`settle`]: a layer's tar to a tree that is an overlay's lower directory; [`apply_layer`]: the same from
 //!   the compressed stream, with its DiffID
@@ -21,6 +22,7 @@ mod compression;
 mod diff;
 mod entry;
 mod error;
+mod gzip;
 mod header;
 mod layer;
 mod limits;
@@ -35,10 +37,11 @@ mod xattr;
 
 pub use apply::{Applied, ApplyOptions, DeferredLink, Ownership, Whiteouts, apply, unpack};
 pub use changes::{Change, ChangeKind, changes};
-pub use compression::{Compression, decompress, gzip, gzip_into};
+pub use compression::{Compression, decompress};
 pub use diff::diff;
 pub use entry::{Attributes, Entry, EntryKind, Time};
 pub use error::{ApplyError, DiffError};
+pub use gzip::{Block, Blockwise, gzip, gzip_blocks};
 pub use layer::apply_layer;
 pub use limits::Limits;
 pub use pack::{PackOptions, pack, pack_tree};

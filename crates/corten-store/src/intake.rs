@@ -24,11 +24,12 @@ use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 
 mod blob;
+mod commit;
 pub(crate) mod partial;
 mod unpack;
 
 pub use blob::BlobWriter;
-pub use unpack::{Committed, Upper};
+pub use commit::{Committed, Upper};
 
 use crate::content::{Content, ContentError};
 use crate::database::{DatabaseError, Durability};

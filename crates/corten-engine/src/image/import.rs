@@ -98,8 +98,10 @@ fn store_layer(intake: &Intake, archive: Box<dyn Read + Send>) -> Result<Descrip
         Compression::Gzip | Compression::Zstd => intake.copy(&mut archive, None, None)?,
         Compression::None | Compression::Bzip2 | Compression::Xz => {
             let plain = decompress(archive).map_err(|error| Error::Archive(error.to_string()))?;
-            let mut gzip = corten_archive::gzip(plain);
-            intake.copy(&mut gzip, None, None)?
+            let mut writer = intake.writer()?;
+            let compress = |source| Error::Stream { operation: "compress the archive", source };
+            corten_archive::gzip(plain, &mut writer).map_err(compress)?;
+            writer.finish(None, None)?
         }
     };
     Ok(Descriptor::new(media_type, digest, size))

@@ -1,17 +1,14 @@
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
 
 use corten_archive::{Applied, Limits};
-use corten_types::{Digest, Digester};
+use corten_types::Digest;
 use rustix::fs::Mode;
 
 use super::{Intake, IntakeError, open_directory};
 use crate::content::ContentError;
 use crate::image::Layer;
-use crate::oci::{Descriptor, media};
 use crate::snapshot::tree_usage;
 use crate::state::LayerRow;
 use crate::unpacker::Source;
@@ -124,51 +121,6 @@ impl Intake {
         self.staged.lock().layers.contains_key(chain) || self.hold_layer(chain)
     }
 
-    /// Makes a layer of what a container has changed, if it has changed anything: a blob, compressed with gzip, and a tree.
-    ///
-    /// With [`Upper::Becomes`] the snapshot ends with the commit, and its directory is the layer's tree. Its mounts are
-    /// gone by then.
-    pub fn commit_snapshot(&self, key: &str, upper: Upper) -> Result<Option<Committed>, IntakeError> {
-        let row = self.shared.state.read().snapshots.get(key).cloned();
-        let Some(row) = row else {
-            let path = PathBuf::from(key);
-            return Err(IntakeError::Io {
-                operation: "find the snapshot",
-                path,
-                source: std::io::ErrorKind::NotFound.into(),
-            });
-        };
-        let tree = self.shared.layout.tree(row.dir);
-        let io =
-            |operation, path: &Path, source| IntakeError::Io { operation, path: path.to_owned(), source };
-        if std::fs::read_dir(&tree).map_err(|e| io("read", &tree, e))?.next().is_none() {
-            return Ok(None);
-        }
-        let mut writer = self.writer()?;
-        let diff_id = compress(key, &tree, &mut writer)?;
-        let (digest, size) = writer.finish(None, None)?;
-        let chain = Digest::chain(row.parent.as_ref(), &diff_id);
-        if !self.has_layer(&chain) {
-            match upper {
-                Upper::Stays => {
-                    let blob = Source::Whole(self.open(&digest)?);
-                    let unpacked = self.apply(Some(&diff_id), blob, Some(digest), u64::MAX)?;
-                    self.settle(chain, row.parent, unpacked)?;
-                }
-                Upper::Becomes => {
-                    let work = self.shared.layout.work(row.dir);
-                    std::fs::remove_dir_all(&work).map_err(|e| io("remove", &work, e))?;
-                    let usage = tree_usage(&tree).map_err(|e| io("measure", &tree, e))?;
-                    let mut staged = self.staged.lock();
-                    let layer = LayerRow { dir: row.dir, parent: row.parent, usage, sealed: false };
-                    staged.layers.insert(chain, layer);
-                    staged.taken.insert(chain, key.to_owned());
-                }
-            }
-        }
-        Ok(Some(Committed { descriptor: Descriptor::new(media::LAYER_GZIP, digest, size), diff_id, chain }))
-    }
-
     fn apply(
         &self,
         expected: Option<&Digest>,
@@ -176,27 +128,7 @@ impl Intake {
         blob: Option<Digest>,
         bytes_max: u64,
     ) -> Result<Unpacked, IntakeError> {
-        let dir = {
-            let mut state = self.shared.state.write();
-            state.next_dir += 1;
-            state.next_dir - 1
-        };
-        let mut unpacked = Unpacked {
-            shared: self.shared.clone(),
-            dir: Some(dir),
-            diff_id: Digest::of(b""),
-            applied: Applied::default(),
-        };
-        let (outer, tree) = (self.shared.layout.snapshot(dir), self.shared.layout.tree(dir));
-        for path in [&outer, &tree] {
-            let mode = Mode::from_raw_mode(0o755);
-            rustix::fs::mkdir(path, mode).map_err(|errno| IntakeError::Io {
-                operation: "create",
-                path: path.clone(),
-                source: errno.into(),
-            })?;
-        }
-        let root = open_directory(&tree)?;
+        let (mut unpacked, root) = self.new_tree()?;
         let disk = Limits::for_disk(&root);
         let limits = Limits { bytes: disk.bytes.min(bytes_max), ..disk };
         let (applied, found) = self
@@ -214,8 +146,39 @@ impl Intake {
         Ok(unpacked)
     }
 
+    /// An empty tree for a layer.
+    pub(super) fn new_tree(&self) -> Result<(Unpacked, OwnedFd), IntakeError> {
+        let dir = {
+            let mut state = self.shared.state.write();
+            state.next_dir += 1;
+            state.next_dir - 1
+        };
+        let unpacked = Unpacked {
+            shared: self.shared.clone(),
+            dir: Some(dir),
+            diff_id: Digest::of(b""),
+            applied: Applied::default(),
+        };
+        let (outer, tree) = (self.shared.layout.snapshot(dir), self.shared.layout.tree(dir));
+        for path in [&outer, &tree] {
+            let mode = Mode::from_raw_mode(0o755);
+            rustix::fs::mkdir(path, mode).map_err(|errno| IntakeError::Io {
+                operation: "create",
+                path: path.clone(),
+                source: errno.into(),
+            })?;
+        }
+        let root = open_directory(&tree)?;
+        Ok((unpacked, root))
+    }
+
     /// Brings an unpacked tree in harmony with the trees beneath it, measures it and stages it.
-    fn settle(&self, chain: Digest, parent: Option<Digest>, mut tree: Unpacked) -> Result<(), IntakeError> {
+    pub(super) fn settle(
+        &self,
+        chain: Digest,
+        parent: Option<Digest>,
+        mut tree: Unpacked,
+    ) -> Result<(), IntakeError> {
         let Some(dir) = tree.dir else { return Ok(()) };
         let path = self.shared.layout.tree(dir);
         let root = open_directory(&path)?;
@@ -241,74 +204,6 @@ impl Intake {
     }
 }
 
-/// What becomes of the directory that a container has written into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upper {
-    /// It stays the container's; the layer's tree is another.
-    Stays,
-    /// It is the layer's tree from then on.
-    Becomes,
-}
-
-/// A layer made of a snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
-    /// The blob.
-    pub descriptor: Descriptor,
-    /// The digest of its plain tar.
-    pub diff_id: Digest,
-    /// The layer and all beneath it.
-    pub chain: Digest,
-}
-
-/// Writes the changes in `upper` as a compressed layer and gives the digest of the plain one. Reading and hashing the
-/// tree go on beside the compression.
-fn compress(key: &str, upper: &Path, out: &mut (impl Write + Send)) -> Result<Digest, IntakeError> {
-    let root = open_directory(upper)?;
-    let (sender, pieces) = sync_channel::<Vec<u8>>(PIECES);
-    std::thread::scope(|scope| {
-        let compressed = scope.spawn(move || {
-            let mut gzip = corten_archive::gzip_into(out);
-            pieces.iter().try_for_each(|piece| gzip.write_all(&piece))?;
-            gzip.finish().map(drop)
-        });
-        let mut plain = BufWriter::with_capacity(PIECE, Pieces { sender, digester: Digester::new() });
-        let read = corten_archive::diff(&root, &mut plain)
-            .map_err(|source| IntakeError::Diff { key: key.into(), source });
-        let flushed = plain.into_inner().map_err(|error| error.into_error());
-        let digester = flushed.map(|pieces| pieces.digester);
-        // Where the compression failed, that is why nothing more could be sent.
-        let written = compressed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let io = |source| IntakeError::Io { operation: "compress", path: upper.to_owned(), source };
-        written.map_err(io)?;
-        read?;
-        Ok(digester.map_err(io)?.finish())
-    })
-}
-
-/// How many bytes go to the compression at once, and how many such pieces may wait for it.
-const PIECE: usize = 256 << 10;
-const PIECES: usize = 4;
-
-/// Sends what is written, and hashes it.
-struct Pieces {
-    sender: SyncSender<Vec<u8>>,
-    digester: Digester,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let sent = self.sender.send(bytes.to_vec());
-        sent.map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))?;
-        self.digester.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A layer may unpack to so many bytes whatever its size.
 const BYTES_MIN: u64 = 1 << 30;
 /// A larger one, to so many times its size: what compresses better is made to fill disks.
@@ -323,11 +218,11 @@ fn expansion(size: u64) -> u64 {
 pub(super) struct Unpacked {
     shared: Arc<Shared>,
     dir: Option<u64>,
-    diff_id: Digest,
-    applied: Applied,
+    pub(super) diff_id: Digest,
+    pub(super) applied: Applied,
 }
 
-fn name_layer(diff_id: Option<&Digest>) -> String {
+pub(super) fn name_layer(diff_id: Option<&Digest>) -> String {
     diff_id.map_or_else(|| "layer".into(), |diff_id| format!("layer {diff_id}"))
 }
 
