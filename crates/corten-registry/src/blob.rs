@@ -1,7 +1,12 @@
+use std::time::Duration;
+
 use bytes::{Buf as _, Bytes};
 use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
+
+/// How long a body may bring nothing.
+pub(crate) const STANDSTILL: Duration = Duration::from_secs(30);
 
 /// A blob on its way here, unverified.
 pub struct Blob {
@@ -23,10 +28,13 @@ impl Blob {
         self.size
     }
 
-    /// The next piece; `None` at the end. An error is a connection that broke.
+    /// The next piece; `None` at the end. An error is a connection that broke, or brought nothing for [`STANDSTILL`].
     pub async fn next(&mut self) -> Option<std::io::Result<Bytes>> {
         loop {
-            match self.body.frame().await? {
+            let Ok(frame) = tokio::time::timeout(STANDSTILL, self.body.frame()).await else {
+                return Some(Err(std::io::ErrorKind::TimedOut.into()));
+            };
+            match frame? {
                 Ok(frame) => match frame.into_data() {
                     Ok(mut data) => {
                         let passed = self.skip.min(data.len() as u64);

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 
 use crate::auth::{Auth, Challenge};
-use crate::blob::Blob;
+use crate::blob::{Blob, STANDSTILL};
 use crate::client::Client;
 use crate::endpoint::Endpoint;
 use crate::error::{RegistryError, message, shown};
@@ -472,16 +472,17 @@ pub(crate) async fn read(
 ) -> Result<Bytes, RegistryError> {
     let mut body = response.into_body();
     let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|error| RegistryError::Answer { url: url.into(), reason: error.to_string() })?;
+    let refuse = |reason| RegistryError::Answer { url: url.into(), reason };
+    loop {
+        let next = tokio::time::timeout(STANDSTILL, body.frame()).await;
+        let next = next.map_err(|_| refuse("the registry stopped in the middle of its answer".into()))?;
+        let Some(frame) = next else { return Ok(bytes.freeze()) };
+        let frame = frame.map_err(|error| refuse(error.to_string()))?;
         if let Ok(data) = frame.into_data() {
             if bytes.len() + data.len() > limit {
-                let reason = format!("the answer has more than {limit} bytes");
-                return Err(RegistryError::Answer { url: url.into(), reason });
+                return Err(refuse(format!("the answer has more than {limit} bytes")));
             }
             bytes.extend_from_slice(&data);
         }
     }
-    Ok(bytes.freeze())
 }
