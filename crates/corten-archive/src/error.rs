@@ -31,8 +31,8 @@ pub enum ApplyError {
         /// What is wrong with it.
         reason: Cow<'static, str>,
     },
-    /// The archive is larger than what may be unpacked.
-    #[error("archive exceeds the limit of {limit} {what}")]
+    /// The archive is larger than what may be unpacked: the room of the disk, less a reserve.
+    #[error("no space left on device: the archive needs more than the {limit} {what} that are free")]
     Limit {
         /// Of what.
         what: Cow<'static, str>,
@@ -68,9 +68,8 @@ impl ApplyError {
 impl Kind for ApplyError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { .. } | Self::Header { .. } | Self::Entry { .. } | Self::Limit { .. } => {
-                ErrorKind::InvalidArgument
-            }
+            Self::Read { .. } | Self::Header { .. } | Self::Entry { .. } => ErrorKind::InvalidArgument,
+            Self::Limit { .. } => ErrorKind::Full,
             // An archive that puts a file beneath a file is wrong; a full disk is not the archive's fault.
             Self::Io { source, .. } => {
                 match source.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {

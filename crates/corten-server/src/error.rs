@@ -72,10 +72,24 @@ impl std::fmt::Display for ApiError {
     }
 }
 
-impl<E: Kind> From<E> for ApiError {
+impl<E: Kind + 'static> From<E> for ApiError {
     fn from(error: E) -> Self {
-        Self::new(error.kind(), error.to_string())
+        let kind = match error.kind() {
+            ErrorKind::Internal if is_full(&error) => ErrorKind::Full,
+            kind => kind,
+        };
+        Self::new(kind, error.to_string())
     }
+}
+
+/// Whether a failure comes from a disk, or a quota on it, that is full.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let errno = error.downcast_ref::<rustix::io::Errno>().map(|errno| errno.kind());
+        matches!(io.or(errno), Some(StorageFull | QuotaExceeded))
+    })
 }
 
 /// The one table from kinds to statuses.
@@ -89,6 +103,7 @@ pub fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::Forbidden => StatusCode::FORBIDDEN,
         ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+        ErrorKind::Full => StatusCode::INSUFFICIENT_STORAGE,
         ErrorKind::Cancelled | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

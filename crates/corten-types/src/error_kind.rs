@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The capability does not exist in this version (501).
     NotImplemented,
+    /// The disk has no room for it (507).
+    Full,
     /// The caller went away, or a deadline passed.
     Cancelled,
     /// A defect, or the machine failed (500).
