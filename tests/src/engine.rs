@@ -12,6 +12,9 @@ use crate::http::{self, Body, Response};
 /// How long a daemon may take until it answers, or to end.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Name of the file that the daemon finds as `/etc/subuid` and `/etc/subgid`, in its folder.
+const SUBORDINATE: &str = "subordinate-ids";
+
 /// Which engine a case runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
@@ -71,7 +74,15 @@ impl Engine {
     /// A second one of the same kind with these settings in its `daemon.json`; `name` is its folder's. The base image is
     /// not there yet.
     pub fn beside(&self, name: &str, settings: &Value) -> Result<Self> {
+        self.beside_with_ids(name, settings, None)
+    }
+
+    /// The same, which finds `ids` in `/etc/subuid` and `/etc/subgid`.
+    pub fn beside_with_ids(&self, name: &str, settings: &Value, ids: Option<&str>) -> Result<Self> {
         let dir = tempdir(name)?;
+        if let Some(ids) = ids {
+            std::fs::write(dir.join(SUBORDINATE), ids)?;
+        }
         let mut settings = settings.clone();
         let mut command = match self.which {
             Which::Docker => {
@@ -141,8 +152,7 @@ impl Engine {
         let mut words = line.split(|&b| b == 0).map(|w| String::from_utf8_lossy(w).into_owned());
         let mut command = Command::new(words.next().context("no command")?);
         command.args(words);
-        self.daemon =
-            crate::namespace::within(&self.dir.join("netns"), || log_to(&self.dir, &mut command)?.spawn())?;
+        self.daemon = spawn_within(&self.dir, command)?;
         self.await_ping()
     }
 
@@ -313,14 +323,25 @@ fn find_dockerd() -> Option<PathBuf> {
     peers.into_iter().chain(std::env::split_paths(&path)).map(|dir| dir.join("dockerd")).find(|p| p.exists())
 }
 
-fn spawn(dir: &Path, mut command: Command) -> Result<Child> {
+fn spawn(dir: &Path, command: Command) -> Result<Child> {
     let line: Vec<String> = std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(|w| w.to_string_lossy().into_owned())
         .collect();
     std::fs::write(dir.join("command"), line.join("\0"))?;
     crate::namespace::make(&dir.join("netns"))?;
-    crate::namespace::within(&dir.join("netns"), || log_to(dir, &mut command)?.spawn())
+    spawn_within(dir, command)
+}
+
+/// Starts the daemon in the network namespace of its folder, with its own subordinate ids where it has some.
+fn spawn_within(dir: &Path, mut command: Command) -> Result<Child> {
+    let ids = dir.join(SUBORDINATE);
+    crate::namespace::within(&dir.join("netns"), || {
+        if ids.exists() {
+            crate::namespace::cover(&ids, &["/etc/subuid", "/etc/subgid"])?;
+        }
+        log_to(dir, &mut command)?.spawn()
+    })
 }
 
 fn log_to<'a>(dir: &Path, command: &'a mut Command) -> std::io::Result<&'a mut Command> {

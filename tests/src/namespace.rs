@@ -20,6 +20,17 @@ pub fn make(path: &Path) -> Result<()> {
     .with_context(|| format!("network namespace {}", path.display()))
 }
 
+/// Covers files with another, for the calling thread and what it starts.
+pub fn cover(file: &Path, targets: &[&str]) -> std::io::Result<()> {
+    use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+    unshare(Kind::Mount.flag())?;
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+    for target in targets {
+        mount_bind(file, *target)?;
+    }
+    Ok(())
+}
+
 /// Runs `body` on a thread in the network namespace at `path`; what it spawns lives there too.
 pub fn within<T: Send>(path: &Path, body: impl FnOnce() -> std::io::Result<T> + Send) -> Result<T> {
     on_a_thread(|| {

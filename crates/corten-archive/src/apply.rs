@@ -45,6 +45,8 @@ pub enum Ownership {
         /// Group.
         gid: u32,
     },
+    /// Whom the archive says, by ids of the inside of this mapping.
+    Inside(crate::IdMap),
 }
 
 /// How an archive is unpacked.
@@ -520,6 +522,7 @@ impl<'a> Applier<'a> {
         let (uid, gid) = match self.options.ownership {
             Ownership::Archive => (entry.uid, entry.gid),
             Ownership::All { uid, gid } => (uid, gid),
+            Ownership::Inside(ids) => (ids.users.outside(entry.uid), ids.groups.outside(entry.gid)),
         };
         (Uid::from_raw(uid), Gid::from_raw(gid))
     }

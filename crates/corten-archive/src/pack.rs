@@ -6,12 +6,13 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
-use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, StatxFlags};
 use rustix::io::Errno;
 
 use crate::beneath::{Beneath, Missing, clean, split};
 use crate::entry::{Entry, EntryKind, Time};
 use crate::error::DiffError;
+use crate::ids::IdMap;
 use crate::limits::SPARSE_PIECES_MAX;
 use crate::tree::{self, READ_DIRECTORY};
 use crate::writer::Writer;
@@ -24,6 +25,10 @@ pub struct PackOptions {
     pub name: Option<Vec<u8>>,
     /// Only what is in a directory, not the directory itself.
     pub contents_only: bool,
+    /// How ids of the tree become those of the archive; `None` leaves them.
+    pub ids: Option<IdMap>,
+    /// Leave out what is mounted in the tree: a place of a mount is an empty directory or file.
+    pub without_mounts: bool,
 }
 
 /// Packs what lies at `path` in the tree at `root`. Links on the way are followed inside the tree; a link at the end is
@@ -39,6 +44,10 @@ pub fn pack(
     let mut beneath = Beneath::new(root.as_fd());
     let directory = beneath.directory(parent, Missing::Fail).map_err(DiffError::io(path, "find"))?;
     let mut packer = Packer::new(out, Form::Plain);
+    packer.ids = options.ids;
+    if options.without_mounts {
+        packer.mount = Some(mount_of(&*directory, b"").map_err(DiffError::io(path, "look at"))?);
+    }
     if name.is_empty() || options.contents_only {
         let directory = if name.is_empty() {
             rustix::fs::openat(&*directory, ".", READ_DIRECTORY, Mode::empty())
@@ -50,7 +59,7 @@ pub fn pack(
         if !options.contents_only {
             let stat = rustix::fs::fstat(&directory).map_err(DiffError::io(path, "look at"))?;
             let shown = if prefix.is_empty() { b"./".to_vec() } else { [&prefix[..], b"/"].concat() };
-            let mut entry = describe(shown, EntryKind::Directory, &stat);
+            let mut entry = describe(shown, EntryKind::Directory, &stat, options.ids);
             entry.xattrs = xattr::get(&directory).map_err(DiffError::io(path, "read the attributes of"))?;
             packer.append(&entry, &mut std::io::empty())?;
         }
@@ -64,7 +73,7 @@ pub fn pack(
 
 /// Packs a whole tree.
 pub fn pack_tree(root: impl AsFd, out: &mut dyn Write) -> Result<(), DiffError> {
-    pack(root, b"/", &PackOptions { name: None, contents_only: true }, out)
+    pack(root, b"/", &PackOptions { name: None, contents_only: true, ..PackOptions::default() }, out)
 }
 
 /// What the tree is to the archive.
@@ -81,13 +90,16 @@ pub(crate) struct Packer<'a> {
     form: Form,
     /// The first path of each file that has several.
     linked: HashMap<(u64, u64), Vec<u8>>,
+    ids: Option<IdMap>,
+    /// The mount beyond which nothing is packed.
+    mount: Option<u64>,
 }
 
 const DEPTH_MAX: usize = 1024;
 
 impl<'a> Packer<'a> {
     pub(crate) fn new(out: &'a mut dyn Write, form: Form) -> Self {
-        Self { writer: Writer::new(out), form, linked: HashMap::new() }
+        Self { writer: Writer::new(out), form, linked: HashMap::new(), ids: None, mount: None }
     }
 
     fn append(&mut self, entry: &Entry, content: &mut dyn std::io::Read) -> Result<(), DiffError> {
@@ -136,6 +148,11 @@ impl<'a> Packer<'a> {
             // When it was hidden is nobody's business: the same changes give the same bytes.
             return self.append(&Entry::new(path, EntryKind::File, 0), &mut std::io::empty());
         }
+        if let Some(mount) = self.mount
+            && mount_of(directory, name).map_err(DiffError::io(path, "look at"))? != mount
+        {
+            return self.append(&place_of_mount(path, &stat), &mut std::io::empty());
+        }
         let device = |stat: &Stat| (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => EntryKind::File,
@@ -153,7 +170,7 @@ impl<'a> Packer<'a> {
             // A socket means nothing without its program.
             _ => return Ok(()),
         };
-        let mut entry = describe(path.to_vec(), kind, &stat);
+        let mut entry = describe(path.to_vec(), kind, &stat, self.ids);
         if kind != EntryKind::Directory && stat.st_nlink > 1 {
             if let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
                 entry.kind = EntryKind::HardLink;
@@ -206,10 +223,28 @@ impl<'a> Packer<'a> {
     }
 }
 
-fn describe(path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Entry {
+/// The number of the mount that something is on; of the directory itself without a name.
+fn mount_of(directory: impl AsFd, name: &[u8]) -> Result<u64, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    Ok(rustix::fs::statx(directory, name, flags, StatxFlags::MNT_ID)?.stx_mnt_id)
+}
+
+/// What stands in an archive for something that is covered by a mount.
+fn place_of_mount(path: &[u8], covered: &Stat) -> Entry {
+    let directory = FileType::from_raw_mode(covered.st_mode) == FileType::Directory;
+    let (path, kind) = match directory {
+        true => ([path, b"/"].concat(), EntryKind::Directory),
+        false => (path.to_vec(), EntryKind::File),
+    };
+    let mut entry = Entry::new(path, kind, 0o755);
+    entry.mtime = describe(Vec::new(), kind, covered, None).mtime;
+    entry
+}
+
+fn describe(path: Vec<u8>, kind: EntryKind, stat: &Stat, ids: Option<IdMap>) -> Entry {
     let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
-    entry.uid = stat.st_uid;
-    entry.gid = stat.st_gid;
+    entry.uid = ids.map_or(stat.st_uid, |ids| ids.users.inside(stat.st_uid));
+    entry.gid = ids.map_or(stat.st_gid, |ids| ids.groups.inside(stat.st_gid));
     entry.mtime =
         Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
     entry

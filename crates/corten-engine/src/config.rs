@@ -64,6 +64,8 @@ pub struct EngineConfig {
     pub shm_size: i64,
     /// IPC namespace of containers that do not say: `private` or `shareable`.
     pub ipc_mode: String,
+    /// User namespaces of containers.
+    pub userns: crate::userns::UsernsConfig,
     /// Cgroup namespace of containers that do not say; `None` leaves it to the cgroup version.
     pub cgroupns_mode: Option<String>,
     /// What can change while the daemon runs, as it is at the start; see [`crate::system::System::live`].
@@ -204,6 +206,7 @@ impl EngineConfig {
             seccomp: crate::container::oci_spec::Seccomp::Default,
             shm_size: 64 << 20,
             ipc_mode: "private".into(),
+            userns: crate::userns::UsernsConfig::default(),
             cgroupns_mode: None,
             live: Live::default(),
         }

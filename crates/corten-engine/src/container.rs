@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use corten_store::Store;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::config::{EngineConfig, Paths};
 use crate::events::Events;
@@ -23,6 +23,7 @@ use crate::logs::shipping::Shipping;
 use crate::network::Networks;
 use crate::runtimes::Runtimes;
 use crate::shim::{ShimBinary, ShimError};
+use crate::userns::Ranges;
 use crate::volume::Volumes;
 
 pub mod caps;
@@ -68,6 +69,7 @@ mod step;
 mod sweep;
 mod top;
 mod update;
+mod userns;
 mod view;
 mod wait;
 
@@ -104,6 +106,8 @@ pub(crate) struct Shared {
     binary: OnceLock<ShimBinary>,
     registry: RwLock<Registry>,
     runtimes: RwLock<Arc<Runtimes>>,
+    /// Ids that containers with a user namespace of their own have.
+    ranges: Mutex<Ranges>,
     /// The daemon ends: nothing is started again by policy.
     stopping: AtomicBool,
 }
@@ -156,6 +160,7 @@ impl Containers {
             binary: OnceLock::new(),
             registry: RwLock::default(),
             runtimes,
+            ranges: Mutex::default(),
             stopping: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }

@@ -32,6 +32,7 @@ pub mod runtimes;
 pub mod shim;
 pub mod system;
 pub mod time;
+pub mod userns;
 pub mod volume;
 
 mod engine;

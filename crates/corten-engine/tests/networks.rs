@@ -45,6 +45,7 @@ impl Bed {
         let id = ContainerId::random().as_str().to_owned();
         ContainerNetworkRequest {
             folder: self.folder.path().join("data/containers").join(&id),
+            namespace: None,
             hostname: id[..12].to_owned(),
             id,
             name: name.to_owned(),

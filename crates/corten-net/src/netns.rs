@@ -33,6 +33,16 @@ impl Namespace {
         })
     }
 
+    /// Takes over the one behind `fd` and runs `inside` in it.
+    pub fn of<T: Send>(
+        fd: OwnedFd,
+        inside: impl FnOnce(BorrowedFd<'_>) -> T + Send,
+    ) -> io::Result<(Self, T)> {
+        let namespace = Self { fd };
+        let value = namespace.enter(|| inside(namespace.fd.as_fd()))?;
+        Ok((namespace, value))
+    }
+
     /// The calling thread's.
     pub fn current() -> io::Result<Self> {
         current().map(|fd| Self { fd })

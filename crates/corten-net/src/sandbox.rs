@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, TcpListener, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use corten_sys::netlink::route::{Address, Mac, NewVeth, PortOptions, Route};
@@ -68,9 +68,14 @@ pub struct ResolverSockets {
 }
 
 impl Sandbox {
-    /// Makes a namespace with loopback up, sets `sysctls` in it, and binds it at `path`.
-    pub fn create(path: &Path, sysctls: &BTreeMap<String, String>) -> Result<Self, DeviceError> {
-        let (namespace, inside) = Namespace::create(|_| -> Result<Socket, DeviceError> {
+    /// Makes a namespace (or takes the empty one that is given) with loopback up, sets `sysctls` in it, and binds it at
+    /// `path`.
+    pub fn create(
+        path: &Path,
+        sysctls: &BTreeMap<String, String>,
+        given: Option<OwnedFd>,
+    ) -> Result<Self, DeviceError> {
+        let furnish = |_: BorrowedFd<'_>| -> Result<Socket, DeviceError> {
             let socket = Socket::open(Protocol::Route)?;
             let mut batch = Batch::new();
             batch.set_up_by_name("lo");
@@ -85,7 +90,11 @@ impl Sandbox {
                 set_sysctl(name, value)?;
             }
             Ok(socket)
-        })?;
+        };
+        let (namespace, inside) = match given {
+            Some(fd) => Namespace::of(fd, furnish)?,
+            None => Namespace::create(furnish)?,
+        };
         let inside = inside?;
         namespace.bind(path)?;
         Ok(Self { namespace, inside, path: path.to_owned() })

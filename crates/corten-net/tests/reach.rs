@@ -99,7 +99,7 @@ impl Bed {
     }
 
     fn sandbox(&self, name: &str, bridge: u32, address: &str, gateway: &str, isolated: bool) -> Sandbox {
-        let sandbox = Sandbox::create(&self.folder.path().join(name), &BTreeMap::new()).unwrap();
+        let sandbox = Sandbox::create(&self.folder.path().join(name), &BTreeMap::new(), None).unwrap();
         let device = NewDevice {
             host_name: &format!("veth{name}"),
             alias: &format!("corten:{name}"),

@@ -61,7 +61,7 @@ async fn names_are_answered_inside_and_others_are_asked_for() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let sandbox = Sandbox::create(&folder.path().join("c"), &BTreeMap::new()).unwrap();
+    let sandbox = Sandbox::create(&folder.path().join("c"), &BTreeMap::new(), None).unwrap();
     let directory = Arc::new(Directory::default());
     directory.add_network("n", "net");
     directory.add_endpoint("n", "e", &["web".into()], &["10.0.0.2".parse().unwrap()]);

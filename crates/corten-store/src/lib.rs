@@ -52,7 +52,7 @@ pub use database::{DatabaseError, Durability};
 pub use image::{Image, ImageError, Images, Layer};
 pub use intake::{BlobWriter, Committed, Intake, IntakeError, Upper};
 pub use name::{Name, NamedImage};
-pub use overlay::Sync;
+pub use overlay::{Mapped, Sync};
 pub use records::Records;
 pub use snapshot::{Snapshot, SnapshotError, Snapshots};
 pub use state::Usage;

@@ -1,9 +1,10 @@
 //! Mounts of snapshots: made detached, so that they appear in nobody's mount table until somebody attaches them.
 
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use corten_sys::mount::{Attributes, Change, Extent, attach, clone_host_tree, set_attributes};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -47,6 +48,44 @@ pub(crate) fn mount(lower: &[impl AsRef<Path>], writable: Option<Writable<'_>>) 
     let mounted = mount_with_one_text(lower, writable.as_ref())?;
     ONE_TEXT.store(true, Ordering::Relaxed);
     Ok(mounted)
+}
+
+/// Whom the files of an overlay belong to where ids are mapped.
+#[derive(Debug, Clone, Copy)]
+pub struct Mapped<'a> {
+    /// The user namespace whose mapping the trees get.
+    pub namespace: BorrowedFd<'a>,
+    /// What stands for user and group 0 outside.
+    pub root: (u32, u32),
+}
+
+/// The same over trees whose ids are mapped: what lies on the disk as 0 is the namespace's root, and the other way round.
+///
+/// In a mount table of its own, each tree is covered by its mapped self. Overlay keeps for its own work the ids that a
+/// mounter has, and these must exist in the mapping of the upper tree: the namespace's root mounts it.
+///
+/// Kernels before 5.19 refuse (`EINVAL`), and so do file systems that cannot map ids.
+pub(crate) fn mount_mapped(
+    lower: &[impl AsRef<Path> + std::marker::Sync],
+    writable: Writable<'_>,
+    mapped: Mapped<'_>,
+) -> Result<OwnedFd, Errno> {
+    let Some(both) = writable.upper.parent() else { return Err(Errno::INVAL) };
+    let made = corten_sys::mount::within_own_table(|| {
+        for tree in lower.iter().map(AsRef::as_ref).chain([both]) {
+            let copy = clone_host_tree(tree, Extent::One)?;
+            let change = Change {
+                set: Attributes::IDMAP,
+                user_namespace: Some(mapped.namespace),
+                ..Change::default()
+            };
+            set_attributes(&copy, &change, Extent::One)?;
+            attach(&copy, rustix::fs::open(tree, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)?;
+        }
+        corten_sys::process::act_on_files_as(mapped.root.0, mapped.root.1)?;
+        Ok(mount(lower, Some(writable))?)
+    });
+    made.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 fn mount_tree_by_tree(lower: &[impl AsRef<Path>], writable: Option<&Writable<'_>>) -> Result<OwnedFd, Errno> {

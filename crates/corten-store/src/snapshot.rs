@@ -21,7 +21,7 @@ use corten_types::{Digest, ErrorKind, Kind};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 
 use crate::database::{DatabaseError, Durability};
-use crate::overlay::{self, Sync, Writable};
+use crate::overlay::{self, Mapped, Sync, Writable};
 use crate::state::{self, SnapshotRow, Usage};
 use crate::{Shared, trash};
 
@@ -135,6 +135,15 @@ impl Snapshot {
     /// A volatile one may follow another: as long as the machine is up, what was written is in memory, and nobody asks
     /// for it after that.
     pub fn mount(&self, sync: Sync) -> Result<OwnedFd, SnapshotError> {
+        self.mount_as(sync, None)
+    }
+
+    /// Mounts it with mapped ids; on the disk they stay those of the container.
+    pub fn mount_mapped(&self, sync: Sync, mapped: Mapped<'_>) -> Result<OwnedFd, SnapshotError> {
+        self.mount_as(sync, Some(mapped))
+    }
+
+    fn mount_as(&self, sync: Sync, mapped: Option<Mapped<'_>>) -> Result<OwnedFd, SnapshotError> {
         if sync == Sync::Volatile {
             // Overlay's mark that nothing was synced, because of which it would refuse.
             let overlay = self.work.join("work");
@@ -151,7 +160,11 @@ impl Snapshot {
             }
         }
         let writable = Writable { upper: &self.upper, work: &self.work, sync };
-        overlay::mount(&self.lower, Some(writable)).map_err(|errno| SnapshotError::Mount {
+        let mounted = match mapped {
+            None => overlay::mount(&self.lower, Some(writable)),
+            Some(mapped) => overlay::mount_mapped(&self.lower, writable, mapped),
+        };
+        mounted.map_err(|errno| SnapshotError::Mount {
             key: self.key.clone(),
             layers: self.lower.len(),
             source: errno.into(),

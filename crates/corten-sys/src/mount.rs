@@ -225,6 +225,23 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Runs `body` on a thread of its own with a copy of the mount table, in and out of which nothing propagates and which
+/// is gone afterwards. A detached mount that `body` makes outlives it.
+pub fn within_own_table<T: Send>(body: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            crate::process::unshare_directory()?;
+            crate::namespace::unshare(crate::namespace::Kind::Mount.flag())?;
+            let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+            let root = rustix::fs::open("/", flags, rustix::fs::Mode::empty())?;
+            let change = Change { propagation: Some(Propagation::Private), ..Change::default() };
+            set_attributes(&root, &change, Extent::Tree)?;
+            body()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// Takes the mount at the caller's current directory (and what lies below it) out of the tree; it ends when
 /// nobody uses it any more.
 pub fn detach_current_directory() -> io::Result<()> {

@@ -80,6 +80,32 @@ pub fn unshare(flags: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// A user namespace, and a network namespace that belongs to it.
+#[derive(Debug)]
+pub struct Owned {
+    /// The user namespace.
+    pub user: OwnedFd,
+    /// The network namespace, where one was asked for.
+    pub net: Option<OwnedFd>,
+}
+
+/// Makes a user namespace with these id maps (as `/proc/<pid>/uid_map` and `gid_map` are written), and with `net` a
+/// network namespace that it owns. Both live as long as something refers to them.
+///
+/// Namespaces of users are made for processes only: a copy of the caller is born into them, does nothing, and is ended
+/// before this returns. The caller may have threads.
+pub fn make_owned(users: &str, groups: &str, net: bool) -> io::Result<Owned> {
+    let flags = Kind::User.flag() | if net { Kind::Net.flag() } else { 0 };
+    let holder = crate::process::Holder::born_into(flags)?;
+    let file = |name: &str| format!("/proc/{}/{name}", holder.pid());
+    std::fs::write(file("uid_map"), users)?;
+    std::fs::write(file("gid_map"), groups)?;
+    let open = |name: &str| -> io::Result<OwnedFd> {
+        Ok(rustix::fs::open(file(name), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    };
+    Ok(Owned { user: open("ns/user")?, net: if net { Some(open("ns/net")?) } else { None } })
+}
+
 /// A stay in other namespaces that ends with [`Excursion::leave`] or the value's end.
 ///
 /// It serves namespaces that only children get (pid, time), and the joins that a child could no longer do once

@@ -117,9 +117,11 @@ impl OneThread {
 /// pid namespace that `setns(2)` has chosen for children.
 ///
 /// By `clone(2)`: filters of system calls look at its flags and let it pass, where they refuse `clone3`.
-pub fn fork_sibling(_alone: OneThread) -> Result<Forked, ForkError> {
+///
+/// `namespaces` are the kinds (`CLONE_NEW*` bits) that it is born into.
+pub fn fork_sibling(namespaces: u64, _alone: OneThread) -> Result<Forked, ForkError> {
     let mut pidfd: libc::c_int = -1;
-    let flags = FORK_SIBLING_FLAGS;
+    let flags = FORK_SIBLING_FLAGS | (namespaces & NAMESPACES);
     // SAFETY: as in `fork`: no CLONE_VM and no stack, and the caller has proved that it is alone; `pidfd`, the third
     // argument on every architecture that is built for, outlives the call and is written in the parent only.
     let cloned = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, &raw mut pidfd, 0usize, 0usize) };
@@ -135,6 +137,87 @@ pub fn fork_sibling(_alone: OneThread) -> Result<Forked, ForkError> {
 
 /// What [`fork_sibling`] asks `clone(2)` for.
 pub const FORK_SIBLING_FLAGS: u64 = CLONE_PIDFD | libc::CLONE_PARENT as u64;
+
+/// A process that does nothing but hold the namespaces it was born into. It ends with this value.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+/// Seconds after which a holder ends by itself, if whoever made it has died.
+const HOLDER_LIFE: u32 = 10;
+
+impl Holder {
+    /// Born into new namespaces of these kinds (`CLONE_NEW*` bits).
+    pub(crate) fn born_into(namespaces: u64) -> io::Result<Self> {
+        let mut pidfd: libc::c_int = -1;
+        let mut args = CloneArgs {
+            flags: (namespaces & NAMESPACES) | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+            pidfd: (&raw mut pidfd) as u64,
+            exit_signal: libc::SIGCHLD as u64,
+            ..CloneArgs::default()
+        };
+        // SAFETY: no CLONE_VM and no stack: the child is a copy, as with fork(2). Other threads of the caller may have
+        // held locks at that moment, so the child calls nothing but alarm(2) and pause(2), which take none, and never
+        // returns. `args` has the kernel's layout and size; `pidfd` outlives the call and is written in the parent only.
+        match check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })? {
+            0 => {
+                // SAFETY: neither touches memory, and both may be called in the copy of a process with threads.
+                unsafe {
+                    libc::alarm(HOLDER_LIFE);
+                    loop {
+                        libc::pause();
+                    }
+                }
+            }
+            pid => {
+                // SAFETY: with CLONE_PIDFD the kernel stored a new descriptor that nobody else owns.
+                let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+                Ok(Self { pid: pid as i32, pidfd })
+            }
+        }
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = send_signal(&self.pidfd, libc::SIGKILL);
+        let _ = wait(&self.pidfd, Wait::Block);
+    }
+}
+
+/// Has the calling thread create files for, and look at them as, this user and group; it keeps its capabilities.
+pub fn act_on_files_as(uid: u32, gid: u32) -> io::Result<()> {
+    let held = rustix::thread::capabilities(None)?;
+    // SAFETY: setfsuid(2) and setfsgid(2) take integers, change the calling thread alone, and touch no memory.
+    unsafe {
+        libc::syscall(libc::SYS_setfsgid, gid);
+        libc::syscall(libc::SYS_setfsuid, uid);
+    }
+    // Some were taken out of the effective ones, because root was left.
+    Ok(rustix::thread::set_capabilities(None, held)?)
+}
+
+/// Runs `body` on a thread of its own that creates files for, and looks at them as, this user and group.
+pub fn with_files_of<T: Send>(
+    uid: u32,
+    gid: u32,
+    body: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            act_on_files_as(uid, gid)?;
+            body()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
 
 /// Whether the calling process has exactly one thread.
 pub fn single_threaded() -> io::Result<bool> {
@@ -331,6 +414,13 @@ pub fn set_scheduling(scheduling: &Scheduling) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the calling thread a root, a current directory and a umask of its own.
+pub(crate) fn unshare_directory() -> io::Result<()> {
+    // SAFETY: CLONE_FS copies these three for the calling thread; no memory and no descriptor is affected.
+    check(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_FS) })?;
+    Ok(())
+}
+
 /// Runs `body` on a thread of its own whose current directory is `directory`; the process's stays what it is.
 pub fn within_directory<T: Send>(
     directory: BorrowedFd<'_>,
@@ -338,9 +428,7 @@ pub fn within_directory<T: Send>(
 ) -> io::Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(move || {
-            // SAFETY: CLONE_FS gives this thread a copy of root, current directory and umask; no memory and no
-            // descriptor is affected, and the thread ends with the scope.
-            check(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_FS) })?;
+            unshare_directory()?;
             rustix::process::fchdir(directory)?;
             body()
         });

@@ -30,6 +30,7 @@ cases![
     Both health_checks_are_run,
     Both files_are_copied_in_and_out,
     Both changes_and_export_show_the_writable_layer,
+    Both an_export_of_a_running_container_has_nothing_that_is_mounted,
     Both a_read_only_root_and_tmpfs,
     Both an_init_reaps,
     Both prune_removes_what_has_ended,
@@ -346,6 +347,20 @@ fn files_are_copied_in_and_out(e: &mut Engine) -> Result<()> {
             .expect(400)?;
         e.remove(&id)?;
     }
+    Ok(())
+}
+
+fn an_export_of_a_running_container_has_nothing_that_is_mounted(e: &mut Engine) -> Result<()> {
+    let id =
+        e.run("", with(shell("exec sleep 1000"), json!({ "HostConfig": { "Binds": ["kept:/kept"] } })))?;
+    let files = archive::read(&e.get(&format!("/containers/{id}/export"))?.expect(200)?.body)?;
+    let within = |folder: &str| files.iter().filter(|(name, _)| name.starts_with(folder)).count();
+    ensure!(within("proc/") == 0 && within("sys/") == 0, "{} files of the kernel's", within("proc/"));
+    ensure!(within("bin/busybox") == 1 && within("etc/passwd") == 1);
+    let hosts = files.iter().find(|(name, _)| name == "etc/hosts");
+    ensure!(hosts.is_none_or(|(_, content)| content.is_empty()), "{hosts:?}");
+    e.remove(&id)?;
+    e.delete("/volumes/kept")?.expect(204)?;
     Ok(())
 }
 

@@ -20,6 +20,7 @@ mod runtimes;
 mod streams;
 mod system;
 mod transfer;
+mod userns;
 mod volumes;
 
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         cli::cases(),
         faults::cases(),
         runtimes::cases(),
+        userns::cases(),
     ]
     .into_iter()
     .flatten()

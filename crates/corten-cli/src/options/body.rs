@@ -170,13 +170,15 @@ fn host_config(m: &Matches) -> Result<Map<String, Value>, String> {
     for (flag, good) in [
         ("pid", &["host"][..]),
         ("uts", &["host"]),
-        ("userns", &["host"]),
+        // "auto:size=N" too: what the daemon understands beyond Docker.
+        ("userns", &["host", "auto", "private"]),
         ("cgroupns", &["host", "private"]),
     ] {
         let value = m.text(flag);
         let container =
             flag == "pid" && value.strip_prefix("container:").is_some_and(|name| !name.is_empty());
-        if !value.is_empty() && !good.contains(&value) && !container {
+        let sized = flag == "userns" && value.starts_with("auto:size=");
+        if !value.is_empty() && !good.contains(&value) && !container && !sized {
             let name = match flag {
                 "userns" => "USER",
                 "cgroupns" => "CGROUP",

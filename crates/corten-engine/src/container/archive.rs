@@ -20,6 +20,7 @@ use super::mounts::{MountKind, clean};
 use super::start::read_text;
 use super::validate::Invalid;
 use super::{Container, ContainerError, Containers, Shared, View, user};
+use crate::userns::Ids;
 
 /// How an archive is unpacked into a container.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,6 +34,8 @@ pub struct PutOptions {
 /// A container's tree, held open.
 struct Tree {
     root: OwnedFd,
+    /// What the ids of the tree are inside, where they are mapped: what runs is seen from outside.
+    ids: Option<Ids>,
     _mounted: Option<OwnedMutexGuard<()>>,
 }
 
@@ -68,11 +71,12 @@ impl Containers {
         let found = look(&tree, &inside, path, name)?;
         let last = last_component(path);
         let name = if last == "/" { None } else { Some(last.as_bytes().to_vec()) };
+        let ids = tree.ids.map(Ids::map);
         emit(&self.shared, &container.view(), "archive-path");
         Ok(ArchiveSource {
             tree,
             path: found.place,
-            options: PackOptions { name, contents_only: false },
+            options: PackOptions { name, ids, ..PackOptions::default() },
             stat: found.stat,
         })
     }
@@ -104,6 +108,15 @@ impl Containers {
             let owner = user::resolve(&view.record.config.user, &[], &passwd, &group)?;
             apply.ownership = Ownership::All { uid: owner.uid, gid: owner.gid };
         }
+        let ids = tree.ids;
+        if let Some(ids) = ids {
+            apply.ownership = match apply.ownership {
+                Ownership::All { uid, gid } => {
+                    Ownership::All { uid: ids.map().users.outside(uid), gid: ids.map().groups.outside(gid) }
+                }
+                _ => Ownership::Inside(ids.map()),
+            };
+        }
         let unpacked = tokio::task::spawn_blocking(move || {
             let mut plain = corten_archive::decompress(std::io::BufReader::new(archive))?;
             // The folder was reached beneath the root: from here on it is the root itself.
@@ -118,7 +131,12 @@ impl Containers {
                 operation: "open".into(),
                 source: errno.into(),
             })?;
-            let result = corten_archive::unpack(&target, b"", &mut plain, &apply);
+            let mut unpack = || corten_archive::unpack(&target, b"", &mut plain, &apply);
+            // Nobody else than the namespace's own users can make files there.
+            let result = match ids {
+                None => unpack(),
+                Some(ids) => as_root_of(ids, unpack),
+            };
             drop(tree);
             result
         });
@@ -135,11 +153,12 @@ impl Containers {
     pub async fn export(&self, name: &str) -> Result<ArchiveSource, ContainerError> {
         let container = self.find(name)?;
         let tree = open_tree(&self.shared, &container).await?;
+        let ids = tree.ids.map(Ids::map);
         emit(&self.shared, &container.view(), "export");
         Ok(ArchiveSource {
             tree,
             path: "/".into(),
-            options: PackOptions { name: None, contents_only: true },
+            options: PackOptions { name: None, contents_only: true, ids, without_mounts: true },
             stat: PathStat::default(),
         })
     }
@@ -161,6 +180,17 @@ impl Containers {
         });
         Ok(shown.collect())
     }
+}
+
+/// Does it as the root of a user namespace, as far as files are concerned.
+fn as_root_of<T: Send>(
+    ids: Ids,
+    body: impl FnOnce() -> Result<T, ApplyError> + Send,
+) -> Result<T, ApplyError> {
+    let done = corten_sys::process::with_files_of(ids.user, ids.group, || Ok(body()));
+    done.unwrap_or_else(|source| {
+        Err(ApplyError::Io { path: ".".into(), operation: "become the owner of".into(), source })
+    })
 }
 
 fn emit(shared: &Shared, view: &View, action: &str) {
@@ -210,12 +240,13 @@ async fn open_tree(shared: &Shared, container: &Arc<Container>) -> Result<Tree, 
     if let Some(run) = container.view().live.state.run() {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         if let Ok(root) = rustix::fs::open(format!("/proc/{}/root", run.pid), flags, Mode::empty()) {
-            return Ok(Tree { root, _mounted: None });
+            let ids = container.view().live.userns.map(|userns| userns.ids);
+            return Ok(Tree { root, ids, _mounted: None });
         }
     }
     let guard = container.root_lock().lock_owned().await;
     let root = shared.store.snapshots().get(container.id())?.mount(corten_store::Sync::Normal)?;
-    Ok(Tree { root, _mounted: Some(guard) })
+    Ok(Tree { root, ids: None, _mounted: Some(guard) })
 }
 
 /// The tree in which a path lies, and the path in it. What is mounted into a container that does not run is reached by
@@ -246,7 +277,7 @@ async fn open(
             if let Ok(root) = rustix::fs::open(&point.source, flags, Mode::empty()) {
                 let rest = absolute.strip_prefix(&point.destination).unwrap_or_default();
                 let rest = if rest.is_empty() { "/" } else { rest };
-                return Ok((Tree { root, _mounted: None }, preserve_end(rest, path)));
+                return Ok((Tree { root, ids: None, _mounted: None }, preserve_end(rest, path)));
             }
         }
     }

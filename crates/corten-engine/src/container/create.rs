@@ -38,9 +38,11 @@ impl Containers {
         if host.runtime.is_empty() {
             host.runtime.clone_from(&runtimes.default);
         }
-        if let Some(program) = runtimes.get(&host.runtime)? {
+        let program = runtimes.get(&host.runtime)?;
+        if let Some(program) = program {
             program.look()?;
         }
+        super::userns::check(&host, &shared.config.userns, &shared.facts, program.is_none())?;
         let image = match config.image.as_str() {
             "" => None,
             text => Some(shared.store.images().resolve_for(text, create.platform.as_ref())?),

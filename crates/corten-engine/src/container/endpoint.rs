@@ -36,6 +36,7 @@ pub(super) fn request(shared: &Shared, record: &Record) -> ContainerNetworkReque
         // The runtime sets them, with all others.
         sysctls: std::collections::BTreeMap::new(),
         folder: shared.paths.container(&record.id),
+        namespace: None,
     }
 }
 

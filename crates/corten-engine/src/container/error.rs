@@ -88,6 +88,9 @@ pub enum ContainerError {
     /// Security options.
     #[error(transparent)]
     Security(#[from] SecurityError),
+    /// The user namespace it asks for.
+    #[error(transparent)]
+    Userns(#[from] crate::userns::UsernsError),
     /// The runtime it asks for.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -197,6 +200,7 @@ impl Kind for ContainerError {
             Self::NameInUse { .. } | Self::Remove { .. } | Self::Join(_) => ErrorKind::Conflict,
             Self::Refused(error) => error.kind(),
             Self::Runtime(error) => error.kind(),
+            Self::Userns(error) => error.kind(),
             Self::Within { source, .. } => source.kind(),
             Self::Image(error) => error.kind(),
             Self::Network(error) => error.kind(),

@@ -11,6 +11,7 @@ use corten_runtime::spec::{
 
 use super::host::HostFacts;
 use super::{caps, user};
+use crate::userns::Ids;
 
 mod devices;
 mod limits;
@@ -90,6 +91,8 @@ pub struct Input<'a> {
     pub pid: Ns,
     /// Cgroup, as the runtime names it.
     pub cgroup: String,
+    /// User namespace and its ids.
+    pub userns: Option<(String, Ids)>,
     /// Host path of the reaping init, for containers that want one.
     pub init: Option<&'a str>,
     /// Variables that tell of linked containers.
@@ -106,7 +109,7 @@ pub fn build(input: Input<'_>) -> Result<Spec, SecurityError> {
     let mut limits = limits::resources(&host.resources, &input.block_devices);
     limits.devices = input.devices.rules;
     let mut linux = Linux {
-        sysctl: sysctls(host, input.facts),
+        sysctl: sysctls(host, input.facts, input.userns.is_some()),
         resources: Some(LinuxResources { ..limits }),
         cgroups_path: input.cgroup.clone(),
         namespaces: Vec::new(),
@@ -115,6 +118,11 @@ pub fn build(input: Input<'_>) -> Result<Spec, SecurityError> {
         readonly_paths: host.readonly_paths.clone().unwrap_or_default(),
         ..Linux::default()
     };
+    if let Some((path, ids)) = &input.userns {
+        linux.namespaces.push(Namespace { kind: NamespaceKind::User, path: path.clone() });
+        let [users, groups] = ids.mappings();
+        (linux.uid_mappings, linux.gid_mappings) = (vec![users], vec![groups]);
+    }
     linux.namespaces.push(Namespace { kind: NamespaceKind::Mount, path: String::new() });
     let uts = if host.uts_mode == "host" { Ns::Host } else { Ns::New };
     let cgroup = if host.cgroupns_mode == "private" { Ns::New } else { Ns::Host };
@@ -243,12 +251,15 @@ fn rlimits(input: &Input<'_>) -> Vec<Rlimit> {
     list
 }
 
-fn sysctls(host: &HostConfig, facts: &HostFacts) -> std::collections::BTreeMap<String, String> {
+fn sysctls(host: &HostConfig, facts: &HostFacts, mapped: bool) -> std::collections::BTreeMap<String, String> {
     let mut map = std::collections::BTreeMap::new();
     let own_network = host.network_mode != "host" && !host.network_mode.starts_with("container:");
     if own_network && facts.default_sysctls {
         map.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
-        map.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+        // The range has groups that a user namespace has not.
+        if !mapped {
+            map.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+        }
     }
     map.extend(host.sysctls.clone().unwrap_or_default());
     map
@@ -316,6 +327,7 @@ mod tests {
                 ipc: Ns::New,
                 pid: Ns::New,
                 cgroup: "/corten/0123456789abcdef".into(),
+                userns: None,
                 init: None,
                 links: Vec::new(),
                 default_ulimits: Vec::new(),

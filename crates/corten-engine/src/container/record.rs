@@ -69,6 +69,9 @@ pub struct Live {
     pub stopped_by_user: bool,
     /// Network stack while it runs.
     pub network: NetworkView,
+    /// Its user namespace while it runs.
+    #[serde(default)]
+    pub userns: Option<crate::userns::Userns>,
 }
 
 /// A network stack as inspect shows it.

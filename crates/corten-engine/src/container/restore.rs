@@ -39,6 +39,12 @@ impl Containers {
                 }
             };
             let live = states.get(&id).and_then(|value| serde_json::from_slice::<Live>(value).ok());
+            if let Some(Live { state, userns: Some(userns), .. }) = &live
+                && userns.allocated
+                && (state.is_active() || *state == State::Starting)
+            {
+                shared.ranges.lock().restore(userns.ids, &id);
+            }
             let names: Vec<String> = record
                 .mounts
                 .iter()

@@ -203,6 +203,7 @@ pub(super) fn spec_mount(
         recursive: !bind.non_recursive,
         shallow_read_only: bind.read_only_non_recursive,
         propagation: point.propagation.clone(),
+        mapped: false,
     };
     Ok(SpecMount { destination, source })
 }

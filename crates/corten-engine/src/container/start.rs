@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use corten_runtime::cgroup::Scope;
 use corten_runtime::spec::Device;
+use corten_store::Mapped;
 use corten_sys::path::Root;
 use corten_types::ErrorKind;
 use rustix::fs::OFlags;
@@ -30,6 +31,7 @@ use super::owner::Owner;
 use super::record::{NetworkView, Record};
 use super::source::{self, Sources};
 use super::state::{Refusal, Request, Run, State, admit};
+use super::userns::Entered;
 use super::{ContainerError, Containers, Shared, log, user};
 use crate::config::CgroupDriver;
 use crate::network::{Netns, NetworkMode, Sandbox};
@@ -49,6 +51,8 @@ pub(super) struct Mounted {
     pub(super) rootfs: OwnedFd,
     pub(super) user: user::User,
     pub(super) mounts: Vec<SpecMount>,
+    /// The user namespace, where the container has one.
+    pub(super) userns: Option<Entered>,
 }
 
 /// The network stack is there.
@@ -122,6 +126,7 @@ impl Owner {
         let _mounted_elsewhere = self.container.root_lock().lock_owned().await;
         let made = async {
             super::link::check(&self.shared, &self.view.record)?;
+            self.reserve_ids().await?;
             let mounted = self.mount().await?;
             let networked = self.network(mounted).await?;
             self.spawn(networked).await
@@ -143,14 +148,28 @@ impl Owner {
             self.shared.volumes.mount(&point.name, &record.id).await?;
         }
         let sync = if record.host.auto_remove { Sync::Volatile } else { Sync::Normal };
-        let rootfs = self.shared.store.snapshots().get(&record.id)?.mount(sync)?;
+        let userns = self.user_namespace()?;
+        let snapshot = self.shared.store.snapshots().get(&record.id)?;
+        let rootfs = match &userns {
+            None => snapshot.mount(sync)?,
+            Some(userns) => {
+                let root = (userns.ids.user, userns.ids.group);
+                snapshot.mount_mapped(sync, Mapped { namespace: userns.namespace.as_fd(), root })?
+            }
+        };
         let root = Root::new(rootfs.as_fd());
         let groups = record.host.group_add.as_deref().unwrap_or_default();
         let passwd = read_text(root, "/etc/passwd");
         let group = read_text(root, "/etc/group");
         let user = user::resolve(&record.config.user, groups, &passwd, &group)?;
         if !record.config.working_dir.is_empty() {
-            root.make_directories(&record.config.working_dir, 0o755).map_err(|_| {
+            let made = match &userns {
+                None => root.make_directories(&record.config.working_dir, 0o755).map(drop),
+                Some(userns) => corten_sys::process::with_files_of(userns.ids.user, userns.ids.group, || {
+                    root.make_directories(&record.config.working_dir, 0o755).map(drop)
+                }),
+            };
+            made.map_err(|_| {
                 ContainerError::Path(format!(
                     "Cannot mkdir: {} is not a directory",
                     record.config.working_dir
@@ -160,13 +179,22 @@ impl Owner {
         let sources = Sources::at(self.shared.paths.mounts(&record.id));
         let mut mounts = Vec::new();
         for (place, point) in record.mounts.iter().enumerate() {
-            mounts.push(source::spec_mount(&self.shared, &sources, &record.id, place, point)?);
+            let mut mount = source::spec_mount(&self.shared, &sources, &record.id, place, point)?;
+            if let SpecSource::Bind { mapped, .. } = &mut mount.source {
+                *mapped = match (&userns, point.kind) {
+                    // An overlay cannot be mapped once it is one.
+                    (None, _) | (_, MountKind::Image) => false,
+                    (Some(userns), MountKind::Bind) => !userns.remapped,
+                    (Some(_), _) => true,
+                };
+            }
+            mounts.push(mount);
         }
         for (target, options) in record.host.tmpfs.iter().flatten() {
             let destination = super::mounts::clean(target);
             mounts.push(SpecMount { destination, source: SpecSource::Tmpfs(options.clone()) });
         }
-        Ok(Mounted { rootfs, user, mounts })
+        Ok(Mounted { rootfs, user, mounts, userns })
     }
 
     async fn network(&mut self, mounted: Mounted) -> Result<Networked, ContainerError> {
@@ -175,6 +203,7 @@ impl Owner {
             let (id, _) = joined(&self.shared, other, self.id(), "network")?;
             request.mode = NetworkMode::Container(id);
         }
+        request.namespace = mounted.userns.as_ref().and_then(|userns| userns.network.clone());
         let sandbox = self.shared.networks.attach(&request).await?;
         Ok(Networked { mounted, sandbox })
     }
@@ -294,6 +323,7 @@ impl Owner {
         let cgroup = cgroup_path(&self.shared, &self.view.record);
         let folder = self.shared.paths.container_exec(&id);
         delete_cgroup(&cgroup);
+        self.release_ids();
         Sources::at(self.shared.paths.mounts(&id)).release_all();
         let _ = fs::remove_dir_all(folder);
     }
@@ -446,11 +476,11 @@ pub(super) fn make_bundle(
     let pid = join(&host.pid_mode, "PID namespace", "pid")?;
     let init_wanted = host.init.unwrap_or(shared.config.init) && pid == Ns::New;
     let mut mounts = mounted.mounts.clone();
-    mounts.extend(network_files(record, sandbox));
+    mounts.extend(network_files(record, sandbox, mounted.userns.is_some()));
     if !mounts.iter().any(|mount| mount.destination == "/dev/shm")
         && let Some(path) = shared_memory(shared, record)?
     {
-        mounts.push(bind("/dev/shm", &path, true));
+        mounts.push(bind("/dev/shm", &path, true, false));
     }
     let security = host.security_opt.as_deref().unwrap_or_default();
     let mut security = SecurityOptions::parse(security, shared.config.no_new_privileges)?;
@@ -485,6 +515,7 @@ pub(super) fn make_bundle(
         ipc: join(&host.ipc_mode, "IPC", "ipc")?,
         pid,
         cgroup: cgroup.to_owned(),
+        userns: mounted.userns.as_ref().map(|userns| (userns.path(), userns.ids)),
         init: init.as_deref(),
         links: super::link::environment(shared, record),
         default_ulimits: shared
@@ -520,24 +551,25 @@ fn init_program(shared: &Shared) -> Result<String, ShimError> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-fn bind(destination: &str, path: &Path, writable: bool) -> SpecMount {
+fn bind(destination: &str, path: &Path, writable: bool, mapped: bool) -> SpecMount {
     let source = SpecSource::Bind {
         path: path.to_string_lossy().into_owned(),
         writable,
         recursive: true,
         shallow_read_only: true,
         propagation: "rprivate".into(),
+        mapped,
     };
     SpecMount { destination: destination.into(), source }
 }
 
 /// `resolv.conf`, `hostname` and `hosts`, unless something of the container's own is there.
-fn network_files(record: &Record, sandbox: &Sandbox) -> Vec<SpecMount> {
+fn network_files(record: &Record, sandbox: &Sandbox, mapped: bool) -> Vec<SpecMount> {
     let files = ["resolv.conf", "hostname", "hosts"].into_iter().filter_map(|name| {
         let destination = format!("/etc/{name}");
         let path = sandbox.folder.join(name);
         let own = record.mounts.iter().any(|point| point.destination == destination);
-        (!own && path.exists()).then(|| bind(&destination, &path, !record.host.readonly_rootfs))
+        (!own && path.exists()).then(|| bind(&destination, &path, !record.host.readonly_rootfs, mapped))
     });
     files.collect()
 }

@@ -104,7 +104,7 @@ impl Containers {
         let user = user::resolve(&record.config.user, &[], &passwd, &group)?;
         let sandbox = shared.networks.attach(&endpoint::request(shared, record)).await?;
         let cgroup = cgroup_path(shared, record);
-        let mounted = Mounted { rootfs, user, mounts: Vec::new() };
+        let mounted = Mounted { rootfs, user, mounts: Vec::new(), userns: None };
         let bundle = make_bundle(shared, record, &mounted, &sandbox, &cgroups_path(shared, record))?;
         let exec_dir = shared.paths.container_exec(&record.id);
         let failed =

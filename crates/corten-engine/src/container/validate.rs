@@ -208,9 +208,6 @@ fn namespaces(host: &HostConfig) -> Result<(), Invalid> {
     if !matches!(host.cgroupns_mode.as_str(), "" | "private" | "host") {
         return invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode));
     }
-    if !matches!(host.userns_mode.as_str(), "" | "host") {
-        return invalid(format!("invalid user namespace mode: {}", host.userns_mode));
-    }
     Ok(())
 }
 

@@ -408,7 +408,8 @@ impl Job {
             return Ok(Built { stack: None, leased: Leased::default(), resolver: None, conf });
         }
         Namespace::unbind(&self.netns).map_err(device)?;
-        let stack = Stack::create(&self.netns, &self.request.sysctls)?;
+        let given = self.request.namespace.as_ref().map(|fd| fd.try_clone()).transpose().map_err(device)?;
+        let stack = Stack::create(&self.netns, &self.request.sysctls, given)?;
         match self.fill(&stack, &records, with_resolver) {
             Ok((leased, resolver)) => Ok(Built { stack: Some(stack), leased, resolver, conf }),
             Err(error) => {

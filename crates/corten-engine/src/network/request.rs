@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use corten_api::container::PortMap;
 use corten_api::endpoint::EndpointSettings;
@@ -75,6 +77,8 @@ pub struct ContainerNetworkRequest {
     pub sysctls: BTreeMap<String, String>,
     /// The container's folder: `hosts`, `resolv.conf` and `hostname` are written there.
     pub folder: PathBuf,
+    /// An empty network namespace for its own stack, where that must belong to a user namespace; else one is made.
+    pub namespace: Option<Arc<OwnedFd>>,
 }
 
 /// A container's network stack, ready for its first process.

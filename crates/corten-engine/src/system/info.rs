@@ -142,7 +142,11 @@ impl Engine {
             containerd_commit: Commit::default(),
             runc_commit: Commit { id: COMMIT.into(), expected: None },
             init_commit: Commit { id: COMMIT.into(), expected: None },
-            security_options: security_options(self.containers.facts().apparmor, &self.config.seccomp_source),
+            security_options: security_options(
+                self.containers.facts().apparmor,
+                &self.config.seccomp_source,
+                self.config.userns.remap.is_some(),
+            ),
             firewall_backend: Some(FirewallBackend { driver: "nftables".into(), info: None }),
             cdi_spec_dirs: self
                 .config
@@ -192,11 +196,14 @@ fn registries(mirrors: &[String], insecure: &[String]) -> RegistryConfig {
     }
 }
 /// The walls that this machine has, as Docker lists them.
-fn security_options(apparmor: bool, seccomp: &str) -> Vec<String> {
+fn security_options(apparmor: bool, seccomp: &str, remapped: bool) -> Vec<String> {
     let mut options = Vec::new();
     if apparmor {
         options.push("name=apparmor".into());
     }
     options.push(format!("name=seccomp,profile={seccomp}"));
+    if remapped {
+        options.push("name=userns".into());
+    }
     options
 }

@@ -54,7 +54,12 @@ fn take_out_one(
             user_namespace: Some(std::os::fd::AsFd::as_fd(&namespace)),
             ..Change::default()
         };
-        set_attributes(&mount, &change, map.extent)?;
+        set_attributes(&mount, &change, map.extent).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL | libc::EPERM) => {
+                io::Error::new(error.kind(), "its file system cannot map user and group ids")
+            }
+            _ => error,
+        })?;
     }
     if propagation.is_some() {
         set_attributes(&mount, &Change { propagation, ..Change::default() }, Extent::Tree)?;

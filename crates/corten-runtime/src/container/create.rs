@@ -8,6 +8,7 @@ use corten_sys::mount::Propagation;
 use corten_sys::namespace::{Excursion, Kind};
 use corten_sys::process::{ForkError, Forked, Wait, fork, send_signal, wait};
 
+use super::Stdio;
 use super::channel::{Channel, Report};
 use super::error::{CreateError, StartError};
 use super::identity::Identity;
@@ -53,6 +54,7 @@ fn make(mut request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Ma
     let empty = Hooks::default();
     let hooks = request.spec.hooks.as_ref().unwrap_or(&empty);
     let own_users = namespaces.is_new(Kind::User);
+    let joins_users = joined.iter().any(|(kind, _)| *kind == Kind::User);
     let (shared, propagation) = match plan.root.as_ref().map(|root| root.propagation.0) {
         // Sources stay what they are for the host, which the tree they are taken from does not.
         Some(Propagation::Shared) => (true, None),
@@ -64,8 +66,12 @@ fn make(mut request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Ma
         Rootfs::Mount(fd) => RootSource::Mount(fd),
     };
     let mounts = plan.root.as_ref().map_or(&[][..], |root| &root.mounts);
-    let binds =
-        binds::take_out(mounts, own_users || shared, propagation).map_err(|(what, e)| system(what, e))?;
+    let binds = binds::take_out(mounts, own_users || joins_users || shared, propagation)
+        .map_err(|(what, e)| system(what, e))?;
+    if let (Some(linux), Some(process)) = (&request.spec.linux, &request.spec.process) {
+        give_streams(&request.stdio, linux, process)
+            .map_err(|e| system("give the standard streams away", e))?;
+    }
     let asked = plan.process.filter.as_ref().and_then(|filter| filter.agent.clone());
     let (child_end, parent_end) = Channel::pair().map_err(|e| system("make a socket pair", e))?;
 
@@ -73,7 +79,10 @@ fn make(mut request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Ma
     // moment of the copy.
     let for_parent =
         |kind: Kind| matches!(kind, Kind::Pid | Kind::Time) || (own_users && kind != Kind::Mount);
-    let (by_parent, by_child): (Vec<_>, Vec<_>) = joined.into_iter().partition(|(kind, _)| for_parent(*kind));
+    let (by_parent, mut by_child): (Vec<_>, Vec<_>) =
+        joined.into_iter().partition(|(kind, _)| for_parent(*kind));
+    let place = by_child.iter().position(|(kind, _)| *kind == Kind::User);
+    let joined_users = place.map(|place| by_child.swap_remove(place).1);
     let targets = by_parent.iter().map(|(kind, fd)| (*kind, fd));
     let mut excursion = Excursion::enter(targets).map_err(|e| system("join namespaces", e))?;
     if namespaces.is_new(Kind::Time) {
@@ -83,23 +92,30 @@ fn make(mut request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Ma
     }
     let inheritance =
         Inheritance { root, binds, stdio: request.stdio, joins: by_child, tasks: membership.tasks, listener };
-    let forked = fork(namespaces.birth_flags(), membership.directory.as_ref().map(AsFd::as_fd));
+    let directory = membership.directory.as_ref().map(AsFd::as_fd);
+    // Namespaces belong to the user namespace in which they are made: a joined one is entered before, by a copy that
+    // leaves the work to another, born there.
+    let birth = if joined_users.is_some() { 0 } else { namespaces.birth_flags() };
+    let forked = fork(birth, directory);
     let (pid, pidfd) = match forked {
         Ok(Forked::Child) => {
             drop(parent_end);
             // The way home is the parent's business: the child stays.
             excursion.stay();
-            init::run(plan, inheritance, &child_end)
+            match joined_users {
+                None => init::run(plan, inheritance, &child_end),
+                Some(users) => init::run_within(&users, plan, inheritance, &child_end),
+            }
         }
         Ok(Forked::Parent { pid, pidfd }) => (pid, pidfd),
         Err(ForkError::Threads) => return Err(system("clone3", io::Error::other(ForkError::Threads))),
         Err(ForkError::Clone(source)) => return Err(system("clone3", source)),
     };
     drop((child_end, inheritance));
-    let mut process = Unfinished { pidfd: Some(pidfd) };
+    let (mut pid, mut process) = (pid, Unfinished { pidfd: Some(pidfd) });
     excursion.leave().map_err(|e| system("leave joined namespaces", e))?;
 
-    let state = |status: &str| hook_state(request.id, status, pid, request.bundle, request.spec);
+    let state = |status: &str, pid: i32| hook_state(request.id, status, pid, request.bundle, request.spec);
     loop {
         match parent_end.report().map_err(|e| system("hear from the container", e))? {
             Report::Mapping => {
@@ -107,7 +123,7 @@ fn make(mut request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Ma
                     .map_err(|(file, e)| system(format!("write {file}"), e))?;
             }
             Report::Hooks => {
-                let state = state("creating");
+                let state = state("creating", pid);
                 for list in [&hooks.prestart, &hooks.create_runtime] {
                     hooks::run_all(list, &state, None).map_err(CreateError::Init)?;
                 }
@@ -115,7 +131,7 @@ fn make(mut request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Ma
             Report::Listener(listener) => {
                 if let Some(agent) = &asked {
                     let text = format!("hand the filter to the agent at {}", agent.path);
-                    agent::hand_over(agent, &listener, pid, &state("creating"))
+                    agent::hand_over(agent, &listener, pid, &state("creating", pid))
                         .map_err(|e| system(text, e))?;
                 }
             }
@@ -125,8 +141,8 @@ fn make(mut request: CreateRequest<'_>, listener: Option<OwnedFd>) -> Result<(Ma
             }
             Report::Failed(failure) => return Err(CreateError::Init(failure)),
             Report::End => return Err(CreateError::Died(process.reap())),
-            Report::Moved(_) => {
-                return Err(system("hear from the container", io::Error::from_raw_os_error(libc::EBADMSG)));
+            Report::Moved(sibling) => {
+                pid = process.replace(sibling).map_err(|e| system("take over the container", e))?;
             }
         }
         parent_end.go().map_err(|e| system("answer the container", e))?;
@@ -305,6 +321,26 @@ pub(super) fn plan_process(
         death_signal: options.death_signal,
         pid_entry: options.pid_entry,
     })
+}
+
+/// Gives pipes to the container's user, who cannot take them: they belong to nobody inside a user namespace.
+pub(super) fn give_streams(stdio: &Stdio, linux: &Linux, process: &Process) -> io::Result<()> {
+    let Stdio::Pipes { stdin, stdout, stderr } = stdio else { return Ok(()) };
+    let Some(owner) = host_id(&linux.uid_mappings, process.user.uid) else { return Ok(()) };
+    for stream in [stdin, stdout, stderr] {
+        let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(stream)?.st_mode);
+        // Whatever else there is (the null device, a file of somebody's) is not for the container to own.
+        if kind == rustix::fs::FileType::Fifo {
+            rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(owner)), None)?;
+        }
+    }
+    Ok(())
+}
+
+/// What an id of the container is on the host.
+fn host_id(mappings: &[IdMapping], id: u32) -> Option<u32> {
+    let within = |m: &&IdMapping| id >= m.container_id && id - m.container_id < m.size;
+    mappings.iter().find(within).map(|m| m.host_id + (id - m.container_id))
 }
 
 /// Writes the id maps of a child's new user namespace.

@@ -12,7 +12,7 @@ use rustix::thread::CpuSet;
 use super::affinity::{Affinity, AffinityStay};
 use super::agent;
 use super::channel::{Channel, Report};
-use super::create::{ProcessOptions, Unfinished, hook_state, plan_process};
+use super::create::{ProcessOptions, Unfinished, give_streams, hook_state, plan_process};
 use super::error::{ExecError, InitFailure};
 use super::init::{self, PidEntry, ProcessPlan};
 use super::{ExecRequest, Execed, Stdio};
@@ -41,6 +41,7 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Execed, ExecError> {
     };
     let process = confined(request.process, request.spec.process.as_ref());
     let plan = plan_process(&process, linux, request.filter, &options).map_err(ExecError::Spec)?;
+    give_streams(&request.stdio, linux, &process).map_err(|e| system("give the standard streams away", e))?;
     let asked = plan.filter.as_ref().and_then(|filter| filter.agent.clone());
     let membership = match request.cgroup {
         Some(cgroup) => cgroup.membership().map_err(|e| system("join the cgroup", io::Error::other(e)))?,

@@ -120,6 +120,34 @@ pub(super) fn run(plan: InitPlan, inheritance: Inheritance, channel: &Channel) -
     exit_now(EXEC_FAILED)
 }
 
+/// The same for a container in a user namespace that exists: enters it, and leaves the rest to a sibling that is born
+/// into the container's other namespaces there.
+pub(super) fn run_within(users: &OwnedFd, plan: InitPlan, inheritance: Inheritance, channel: &Channel) -> ! {
+    match enter_users(users, &plan, channel) {
+        Ok(()) => run(plan, inheritance, channel),
+        Err(failure) => {
+            channel.failed(&failure);
+            exit_now(EXEC_FAILED)
+        }
+    }
+}
+
+/// Returns in the sibling.
+fn enter_users(users: &OwnedFd, plan: &InitPlan, channel: &Channel) -> Result<(), InitFailure> {
+    prepare()?;
+    namespace::join(users, Kind::User.flag()).map_err(|e| InitFailure::system("join user namespace", &e))?;
+    become_root()?;
+    let failed = |e: ForkError| InitFailure::system("make the container's namespaces", &io::Error::other(e));
+    match fork_sibling(plan.namespaces.birth_flags(), OneThread::prove().map_err(failed)?).map_err(failed)? {
+        Forked::Parent { pidfd, .. } => {
+            // The sibling waits until the parent knows it.
+            let _ = channel.moved(pidfd.as_fd());
+            exit_now(0)
+        }
+        Forked::Child => channel.wait().map_err(|e| InitFailure::system("the runtime has gone away", &e)),
+    }
+}
+
 fn set_up(
     mut plan: InitPlan,
     inheritance: Inheritance,
@@ -422,7 +450,7 @@ fn lets_move(filter: &Filter) -> bool {
 /// Goes on as a copy inside the pid namespace that was chosen for children; the process itself ends.
 fn move_into_pid_namespace(alone: OneThread, channel: &Channel) -> Result<(), InitFailure> {
     let failed = |e: io::Error| InitFailure::system("join the pid namespace", &e);
-    match fork_sibling(alone) {
+    match fork_sibling(0, alone) {
         // The parent takes notice of the copy before the copy speaks.
         Ok(Forked::Child) => channel.wait().map_err(failed),
         Ok(Forked::Parent { pidfd, .. }) => {

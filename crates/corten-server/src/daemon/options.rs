@@ -280,7 +280,7 @@ pub const OPTIONS: &[Opt] = &[
         "Without meaning: published ports never go through a process",
     ),
     opt("userland-proxy-path", "userland-proxy-path", Text, Inert, "Without meaning"),
-    opt("userns-remap", "userns-remap", Text, Inert, "User/Group setting for user namespaces"),
+    opt("userns-remap", "userns-remap", Text, Applied, "User/Group setting for user namespaces"),
     opt("validate", "", Bool, Applied, "Validate daemon configuration and exit"),
 ];
 

@@ -16,6 +16,7 @@ use super::values::{ConfigError, Value, Values};
 mod defaults;
 mod registry;
 mod runtimes;
+mod userns;
 
 /// Under which name the daemon was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,6 +270,7 @@ fn engine(
     if let Some(mtu) = read.number("mtu", "it is not an MTU")? {
         config.mtu = mtu;
     }
+    userns::read(read, &mut config)?;
     config.live = live(read, debug)?;
     config.live_restore = config.live.live_restore;
     config.shutdown_timeout = config.live.shutdown_timeout;

@@ -29,6 +29,8 @@ pub enum SpecSource {
         shallow_read_only: bool,
         /// `rprivate`, …; empty leaves it to the runtime.
         propagation: String,
+        /// Its ids are those that the container sees.
+        mapped: bool,
     },
 }
 
@@ -145,8 +147,11 @@ fn own_mount(own: &SpecMount, rootfs_propagation: &mut String) -> Mount {
             let options: Vec<&str> = options.iter().map(String::as_str).collect();
             mount(&own.destination, "tmpfs", "tmpfs", &options)
         }
-        SpecSource::Bind { path, writable, recursive, shallow_read_only, propagation } => {
+        SpecSource::Bind { path, writable, recursive, shallow_read_only, propagation, mapped } => {
             let mut options = vec![if *recursive { "rbind" } else { "bind" }];
+            if *mapped {
+                options.push(if *recursive { "ridmap" } else { "idmap" });
+            }
             if !writable {
                 options.push(if *shallow_read_only { "ro" } else { "rro" });
             }
@@ -174,6 +179,7 @@ mod tests {
             recursive: true,
             shallow_read_only: false,
             propagation: propagation.into(),
+            mapped: false,
         };
         SpecMount { destination: destination.into(), source }
     }
