@@ -44,7 +44,7 @@ pub(super) enum Gate {
 /// What further processes of the container have in common with the first.
 #[derive(Debug)]
 struct Confinement {
-    /// The part of the specification that is about this: namespaces, personality, profile and label.
+    /// The part of the specification that is about this: namespaces, users, personality, profile and label.
     spec: Spec,
     /// The compiled filter, if there is one.
     filter: Option<OwnedFd>,
@@ -59,6 +59,7 @@ impl Confinement {
         });
         let linux = spec.linux.map(|linux| spec::Linux {
             namespaces: linux.namespaces,
+            uid_mappings: linux.uid_mappings,
             personality: linux.personality,
             ..spec::Linux::default()
         });
