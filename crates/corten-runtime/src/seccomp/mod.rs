@@ -18,6 +18,8 @@ mod syscalls;
 mod verdict;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod judge;
 
 use corten_types::{ErrorKind, Kind};
