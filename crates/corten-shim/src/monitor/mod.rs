@@ -17,7 +17,7 @@
 //! * nothing a client or a daemon does (or does not do) blocks the container, except that an exec waits for its own
 //!   client, and init for a client that reads slowly but reads ([`client::PATIENCE`]);
 //! * how init ended is on disk before it is told;
-//! * at rest it holds no buffers, no parsed specification and no threads;
+//! * at rest it holds no buffers, no parsed specification, no threads, and no stack that it used while it was busy;
 //! * while the directory is locked, a monitor owns the container; once it is not, none will touch anything of it;
 //! * a monitor is never in its container's cgroup, and its descriptors are all close-on-exec.
 //!
@@ -475,6 +475,8 @@ impl Monitor {
             if let Some(log) = &mut self.log {
                 log.shrink();
             }
+            // Only a wish: what was touched once would stay with every monitor.
+            corten_sys::memory::release_stack().ok();
         }
         self.finished |= match self.phase {
             Phase::Empty => self.daemons.is_empty(),
