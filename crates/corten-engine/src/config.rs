@@ -64,6 +64,8 @@ pub struct EngineConfig {
     pub shm_size: i64,
     /// IPC namespace of containers that do not say: `private` or `shareable`.
     pub ipc_mode: String,
+    /// Most processes of a container that does not say; `None` is no limit.
+    pub pids_limit: Option<i64>,
     /// User namespaces of containers.
     pub userns: crate::userns::UsernsConfig,
     /// Cgroup namespace of containers that do not say; `None` leaves it to the cgroup version.
@@ -206,6 +208,7 @@ impl EngineConfig {
             seccomp: crate::container::oci_spec::Seccomp::Default,
             shm_size: 64 << 20,
             ipc_mode: "private".into(),
+            pids_limit: None,
             userns: crate::userns::UsernsConfig::default(),
             cgroupns_mode: None,
             live: Live::default(),

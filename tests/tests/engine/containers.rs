@@ -30,6 +30,9 @@ cases![
     Both health_checks_are_run,
     Both files_are_copied_in_and_out,
     Both changes_and_export_show_the_writable_layer,
+    Both shares_of_the_processors_have_a_least_and_a_most,
+    Both a_limit_of_processes_is_shown_as_it_was_asked_for,
+    CortenOnly processes_are_limited_where_nobody_says,
     Both an_export_of_a_running_container_has_nothing_that_is_mounted,
     Both a_read_only_root_and_tmpfs,
     Both an_init_reaps,
@@ -362,6 +365,84 @@ fn an_export_of_a_running_container_has_nothing_that_is_mounted(e: &mut Engine) 
     e.remove(&id)?;
     e.delete("/volumes/kept")?.expect(204)?;
     Ok(())
+}
+
+fn shares_of_the_processors_have_a_least_and_a_most(e: &mut Engine) -> Result<()> {
+    let shares = |n: i64| with(shell("exec sleep 1000"), json!({ "HostConfig": { "CpuShares": n } }));
+    let answer = e.post_json("/containers/create", shares(-1))?;
+    ensure!(
+        answer.text().contains("invalid CPU shares (-1): value must be a positive integer"),
+        "{}",
+        answer.text()
+    );
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        // The newer cgroups have a weight instead.
+        return Ok(());
+    }
+    for (n, text) in
+        [(1, "the minimum allowed cpu-shares is 2"), (300_000, "the maximum allowed cpu-shares is 262144")]
+    {
+        let id = e.create("", shares(n))?;
+        let answer = e.post(&format!("/containers/{id}/start"))?;
+        ensure!(matches!(answer.status, 400 | 500), "{}", answer.status);
+        let whole = format!(
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: error setting cgroup config for procHooks process: {text}"
+        );
+        ensure!(answer.json()?["message"] == whole, "{}", answer.text());
+        let found = e.get(&format!("/containers/{id}/json"))?.expect(200)?.json()?;
+        ensure!(found["State"]["ExitCode"] == 128, "{}", found["State"]);
+        e.remove(&id)?;
+    }
+    let id = e.run("", shares(100))?;
+    let answer = e.post_json(&format!("/containers/{id}/update"), json!({ "CpuShares": 1 }))?;
+    let whole = format!(
+        "Cannot update container {id}: runc did not terminate successfully: exit status 1: the minimum allowed cpu-shares is 2\n"
+    );
+    ensure!(answer.json()?["message"] == whole, "{}", answer.text());
+    let found = e.get(&format!("/containers/{id}/json"))?.expect(200)?.json()?;
+    ensure!(found["HostConfig"]["CpuShares"] == 100);
+    e.remove(&id)
+}
+
+fn a_limit_of_processes_is_shown_as_it_was_asked_for(e: &mut Engine) -> Result<()> {
+    for (asked, shown) in [
+        (json!(null), json!(null)),
+        (json!(0), json!(null)),
+        (json!(-1), json!(null)),
+        (json!(77), json!(77)),
+    ] {
+        let id = e.create("", with(shell("true"), json!({ "HostConfig": { "PidsLimit": asked } })))?;
+        let found = e.get(&format!("/containers/{id}/json"))?.expect(200)?.json()?;
+        ensure!(found["HostConfig"]["PidsLimit"] == shown, "{asked}: {}", found["HostConfig"]["PidsLimit"]);
+        e.remove(&id)?;
+    }
+    Ok(())
+}
+
+fn processes_are_limited_where_nobody_says(e: &mut Engine) -> Result<()> {
+    let other = e.beside("pids-limit", &json!({ "default-pids-limit": 50 }))?;
+    crate::case::prepare(&other)?;
+    let limit = |id: &str| -> Result<serde_json::Value> {
+        let stats = other.get(&format!("/containers/{id}/stats?stream=0&one-shot=1"))?.expect(200)?.json()?;
+        Ok(stats["pids_stats"]["limit"].clone())
+    };
+    let run = |asked: serde_json::Value| {
+        other.run("", with(shell("exec sleep 1000"), json!({ "HostConfig": { "PidsLimit": asked } })))
+    };
+    let none = json!(u64::MAX);
+    for (asked, expected) in
+        [(json!(null), json!(50)), (json!(0), json!(50)), (json!(-1), none.clone()), (json!(77), json!(77))]
+    {
+        let id = run(asked.clone())?;
+        ensure!(limit(&id)? == expected, "{asked}: {}", limit(&id)?);
+        other.remove(&id)?;
+    }
+    let id = run(json!(null))?;
+    other.post_json(&format!("/containers/{id}/update"), json!({ "PidsLimit": -1 }))?.expect(200)?;
+    ensure!(limit(&id)? == none, "{}", limit(&id)?);
+    other.post(&format!("/containers/{id}/restart?t=0"))?.expect(204)?;
+    ensure!(limit(&id)? == none, "after a restart: {}", limit(&id)?);
+    other.remove(&id)
 }
 
 fn changes_and_export_show_the_writable_layer(e: &mut Engine) -> Result<()> {

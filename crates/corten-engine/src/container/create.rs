@@ -32,6 +32,7 @@ impl Containers {
             host.restart_policy.name = "no".into();
         }
         validate::network_mode(&config, &host)?;
+        let unlimited_pids = host.resources.pids_limit.is_some_and(|limit| limit < 0);
         validate::config(&mut config)?;
         let mut warnings = validate::host_config(&mut host, &shared.facts)?;
         let runtimes = shared.runtimes();
@@ -84,6 +85,7 @@ impl Containers {
             mounts: Vec::new(),
             anonymous_volumes: Vec::new(),
             networks,
+            unlimited_pids,
         };
         shared.networks.check(&super::endpoint::request(shared, &record))?;
         let chain = image.as_ref().and_then(Image::chain_id);

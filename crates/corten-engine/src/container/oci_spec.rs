@@ -5,8 +5,8 @@
 
 use corten_api::container::{Config, HostConfig};
 use corten_runtime::spec::{
-    Capabilities, ConsoleSize, Linux, LinuxResources, Namespace, NamespaceKind, Process, Rlimit, Root, Spec,
-    User, VERSION,
+    Capabilities, ConsoleSize, Linux, LinuxResources, Namespace, NamespaceKind, PidLimits, Process, Rlimit,
+    Root, Spec, User, VERSION,
 };
 
 use super::host::HostFacts;
@@ -97,6 +97,8 @@ pub struct Input<'a> {
     pub init: Option<&'a str>,
     /// Variables that tell of linked containers.
     pub links: Vec<String>,
+    /// Most processes, where the container says nothing.
+    pub default_pids: Option<i64>,
     /// rlimits of the daemon's configuration: (name, soft, hard).
     pub default_ulimits: Vec<(String, i64, i64)>,
 }
@@ -108,6 +110,7 @@ pub fn build(input: Input<'_>) -> Result<Spec, SecurityError> {
     let process = process(&input, &capabilities);
     let mut limits = limits::resources(&host.resources, &input.block_devices);
     limits.devices = input.devices.rules;
+    limits.pids = limits.pids.or_else(|| input.default_pids.map(|limit| PidLimits { limit }));
     let mut linux = Linux {
         sysctl: sysctls(host, input.facts, input.userns.is_some()),
         resources: Some(LinuxResources { ..limits }),
@@ -330,6 +333,7 @@ mod tests {
                 userns: None,
                 init: None,
                 links: Vec::new(),
+                default_pids: None,
                 default_ulimits: Vec::new(),
             })
             .unwrap();

@@ -54,6 +54,9 @@ pub struct Record {
     pub anonymous_volumes: Vec<String>,
     /// What it wants of each network, by the network's name.
     pub networks: BTreeMap<String, EndpointSettings>,
+    /// It asked for no limit of its processes, which Docker's form of the record cannot tell from not having asked.
+    #[serde(default)]
+    pub unlimited_pids: bool,
 }
 
 /// Where a container is in its life.

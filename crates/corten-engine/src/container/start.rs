@@ -518,6 +518,7 @@ pub(super) fn make_bundle(
         userns: mounted.userns.as_ref().map(|userns| (userns.path(), userns.ids)),
         init: init.as_deref(),
         links: super::link::environment(shared, record),
+        default_pids: if record.unlimited_pids { None } else { shared.config.pids_limit },
         default_ulimits: shared
             .config
             .default_ulimits

@@ -80,6 +80,7 @@ impl Containers {
             host,
             mounts: Vec::new(),
             anonymous_volumes: Vec::new(),
+            unlimited_pids: false,
         };
         let folder = shared.paths.container(&record.id);
         create::make_folder(&folder)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use corten_api::container::{HostConfig, Resources, RestartPolicy, UpdateConfig, UpdateResponse};
-use corten_runtime::cgroup::Cgroup;
+use corten_runtime::cgroup::{Cgroup, CgroupError};
 
 use super::oci_spec::{self, BlockDevices};
 use super::owner::Owner;
@@ -37,12 +37,26 @@ impl Owner {
         if self.view.live.state.run().is_some() {
             let cgroup = Cgroup::open(&cgroup_path(&self.shared, &self.view.record))?;
             let limits = oci_spec::resources(&update.resources, &BlockDevices::default());
+            let id = self.id();
+            let refused = |error: CgroupError| match error {
+                // In the words of the program that Docker runs for this.
+                CgroupError::Limit(_) | CgroupError::Refused { .. } => {
+                    ContainerError::from(Invalid(format!(
+                        "Cannot update container {id}: runc did not terminate successfully: exit status 1: {error}\n"
+                    )))
+                }
+                other => other.into(),
+            };
             if let Some(scope) = cgroup_scope(&self.shared, &self.view.record) {
-                scope.update(&limits, corten_runtime::cgroup::is_unified())?;
+                scope.update(&limits, corten_runtime::cgroup::is_unified()).map_err(refused)?;
             }
-            cgroup.apply(&limits)?;
+            cgroup.apply(&limits).map_err(refused)?;
         }
-        Arc::make_mut(&mut self.view.record).host = host;
+        let record = Arc::make_mut(&mut self.view.record);
+        record.host = host;
+        if let Some(limit) = update.resources.pids_limit {
+            record.unlimited_pids = limit <= 0;
+        }
         self.publish();
         self.persist_record().await?;
         self.emit("update", &[]);

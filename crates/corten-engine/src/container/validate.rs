@@ -428,6 +428,10 @@ fn memory(
 }
 
 fn cpu(limits: &mut Resources, facts: &HostFacts, warnings: &mut Vec<String>) -> Result<(), Invalid> {
+    if limits.cpu_shares < 0 {
+        let shares = limits.cpu_shares;
+        return invalid(format!("invalid CPU shares ({shares}): value must be a positive integer"));
+    }
     if limits.nano_cpus > 0 && limits.cpu_period > 0 {
         return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
     }

@@ -49,9 +49,13 @@ fn or_max(value: i64) -> String {
     if value < 0 { "max".into() } else { value.to_string() }
 }
 
+/// What a v1 cgroup may have as its shares of the processors.
+const SHARES_MIN: u64 = 2;
+const SHARES_MAX: u64 = 262_144;
+
 /// A v1 weight (2..=262144) as a v2 weight (1..=10000).
 pub(super) fn weight_of_shares(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+    1 + (shares.clamp(SHARES_MIN, SHARES_MAX) - SHARES_MIN) * 9999 / (SHARES_MAX - SHARES_MIN)
 }
 
 /// A v1 weight (10..=1000) as a v2 weight (1..=10000).
@@ -170,7 +174,7 @@ pub(super) fn plan_v1(limits: &LinuxResources) -> Result<Vec<Line>, String> {
         memory_v1(&mut lines, memory)?;
     }
     if let Some(cpu) = &limits.cpu {
-        cpu_v1(&mut lines, cpu);
+        cpu_v1(&mut lines, cpu)?;
     }
     if let Some(pids) = &limits.pids {
         lines.push("pids", "pids.max", if pids.limit > 0 { pids.limit.to_string() } else { "max".into() });
@@ -232,8 +236,15 @@ fn memory_v1(lines: &mut Lines, memory: &MemoryLimits) -> Result<(), String> {
     Ok(())
 }
 
-fn cpu_v1(lines: &mut Lines, cpu: &CpuLimits) {
+fn cpu_v1(lines: &mut Lines, cpu: &CpuLimits) -> Result<(), String> {
     if let Some(shares) = cpu.shares.filter(|&shares| shares != 0) {
+        // The kernel would take the nearest that it allows, and say nothing.
+        if shares < SHARES_MIN {
+            return Err(format!("the minimum allowed cpu-shares is {SHARES_MIN}"));
+        }
+        if shares > SHARES_MAX {
+            return Err(format!("the maximum allowed cpu-shares is {SHARES_MAX}"));
+        }
         lines.push("cpu", "cpu.shares", shares);
     }
     if let Some(idle) = cpu.idle {
@@ -260,6 +271,7 @@ fn cpu_v1(lines: &mut Lines, cpu: &CpuLimits) {
     if !cpu.mems.is_empty() {
         lines.push("cpuset", "cpuset.mems", &cpu.mems);
     }
+    Ok(())
 }
 
 fn io_v1(lines: &mut Lines, io: &BlockIoLimits) {

@@ -1,6 +1,6 @@
 //! Every option of the daemon, once: its flag, its key in `daemon.json`, its shape, and whether it does anything yet.
 //!
-//! Names and shapes are dockerd 28.5's. An option that is known but without effect is accepted and said so in the log; nothing is
+//! Names and shapes are dockerd 28.5's, `default-pids-limit` is ours. An option that is known but without effect is accepted and said so in the log; nothing is
 //! accepted that is not in this table.
 
 /// What an option's value looks like.
@@ -139,6 +139,13 @@ pub const OPTIONS: &[Opt] = &[
         "Default mode for containers ipc (\"shareable\" | \"private\")",
     ),
     opt("default-network-opt", "default-network-opts", Structured, Inert, "Default network options"),
+    opt(
+        "default-pids-limit",
+        "default-pids-limit",
+        Int,
+        Applied,
+        "Default limit of a container's processes (0 or -1: none); 32768, or half of the machine's",
+    ),
     opt("default-runtime", "default-runtime", Text, Applied, "Default OCI runtime for containers"),
     opt("default-shm-size", "default-shm-size", Text, Applied, "Default shm size for containers"),
     opt("default-ulimit", "default-ulimits", Structured, Applied, "Default ulimits for containers"),

@@ -16,6 +16,9 @@ use super::process::{Pipes, Wanted};
 use crate::log::Stream;
 use crate::protocol::{self, Failure, FailureClass, files};
 
+/// What Docker says before a limit that cannot be set.
+const LIMIT_REFUSED: &str = "OCI runtime create failed: runc create failed: unable to start container process: error during container init: error setting cgroup config for procHooks process: ";
+
 /// What is kept of a container's description while it lives.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -110,7 +113,16 @@ pub(super) fn create(
     let path = linux.map(|l| l.cgroups_path.clone()).filter(|path| !path.is_empty());
     let no_limits = spec::LinuxResources::default();
     let limits = linux.and_then(|l| l.resources.as_ref()).unwrap_or(&no_limits);
-    let refused = |error: CgroupError| failure(FailureClass::Runtime, chain(&error));
+    let refused = |error: CgroupError| {
+        let text = match &error {
+            // What a client can mend is told in the words that it knows.
+            CgroupError::Limit(_) | CgroupError::Refused { .. } => {
+                format!("{LIMIT_REFUSED}{}", chain(&error))
+            }
+            _ => chain(&error),
+        };
+        failure(FailureClass::Runtime, text)
+    };
     // What systemd makes lives from a process to the next: the placeholder is there until init is.
     let (path, placeholder) = match path {
         Some(path) if Scope::is_named_by(&path) => {

@@ -33,6 +33,12 @@ pub(super) fn read(read: &Reader<'_>, config: &mut EngineConfig) -> Result<(), C
         config.shm_size =
             size.ok_or_else(|| bad("default-shm-size", text, "it is not a size such as 64M"))?;
     }
+    config.pids_limit = match read.number("default-pids-limit", "it is not a number of processes")? {
+        None => Some(pids_limit(&std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default())),
+        Some(0 | -1) => None,
+        Some(limit @ 1..) => Some(limit),
+        Some(limit) => return Err(bad("default-pids-limit", limit, "it is not a number of processes")),
+    };
     let folders = read.list("cdi-spec-dirs");
     if !folders.is_empty() {
         config.cdi_folders = folders.into_iter().map(Into::into).collect();
@@ -48,6 +54,20 @@ pub(super) fn read(read: &Reader<'_>, config: &mut EngineConfig) -> Result<(), C
         Some(mode) => return Err(bad("default-cgroupns-mode", mode, "it is neither private nor host")),
     }
     Ok(())
+}
+
+/// Most processes of a container that does not say, on a machine with so many process ids.
+///
+/// Enough for every program that is known to work on Docker, which sets no limit: 32768 is what Linux gave a whole machine
+/// by default for long. Podman's 2048 and the 4096 of some Kubernetes distributions stop large databases and virtual
+/// machines of languages. And still far from what a machine of today has (4194304), so that a container that forks
+/// without end takes itself down alone. Where a machine has few, one container takes no more than half of them.
+fn pids_limit(pid_max: &str) -> i64 {
+    const ENOUGH: i64 = 32_768;
+    match pid_max.trim().parse::<i64>() {
+        Ok(most) if most > 0 => ENOUGH.min(most / 2).max(1),
+        _ => ENOUGH,
+    }
 }
 
 /// The profile is read once: what the file becomes later does not change containers unseen.
@@ -103,6 +123,18 @@ fn ulimits(value: Option<&Value>) -> Result<BTreeMap<String, (i64, i64)>, Config
 #[cfg(test)]
 mod tests {
     use super::super::tests::from_file;
+
+    #[test]
+    fn a_container_has_at_most_half_of_the_machines_processes() {
+        assert_eq!(super::pids_limit("4194304\n"), 32_768);
+        assert_eq!(super::pids_limit("32768\n"), 16_384);
+        assert_eq!(super::pids_limit("odd"), 32_768);
+        let limit = |text: &str| from_file(text).map(|settings| settings.engine.pids_limit);
+        assert_eq!(limit(r#"{"default-pids-limit": 100}"#), Ok(Some(100)));
+        assert_eq!(limit(r#"{"default-pids-limit": 0}"#), Ok(None));
+        assert_eq!(limit(r#"{"default-pids-limit": -1}"#), Ok(None));
+        assert!(limit(r#"{"default-pids-limit": -5}"#).is_err());
+    }
 
     #[test]
     fn defaults_of_containers() {
