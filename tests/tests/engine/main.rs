@@ -3,6 +3,7 @@
 //! `cargo test -p corten-tests -- [PART OF A NAME]`. Each line is `test <engine>::<case> ... ok`, as Rust's own tests print it.
 
 mod bad_input;
+mod bodies;
 mod build;
 mod case;
 mod cli;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         transfer::cases(),
         manifests::cases(),
         bad_input::cases(),
+        bodies::cases(),
         cli::cases(),
         faults::cases(),
         runtimes::cases(),

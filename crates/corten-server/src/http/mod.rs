@@ -17,5 +17,6 @@ pub use response::Response;
 pub use router::{Found, Route, Router};
 pub use version::ApiVersion;
 
+pub(crate) use go_json::shape::Shaped;
 pub(crate) use hijack::Transport;
 pub(crate) use response::Content;

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{ApiVersion, Query};
+use super::{ApiVersion, Query, Shaped};
 use crate::ApiError;
 
 /// The largest JSON body that is read.
@@ -90,20 +90,44 @@ impl Request {
     ///
     /// Read with Go's rules: keys match whatever their case, unknown keys are ignored, null is the default.
     pub async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T, ApiError> {
-        let bytes = self.json_bytes().await?;
-        if bytes.is_empty() {
-            return Ok(T::default());
-        }
-        decode_json(&bytes)
+        self.optional(None).await
+    }
+
+    /// The same for a body whose shape is known: refused in Docker's words, whatever the type is made of.
+    pub(crate) async fn json_of<T: DeserializeOwned + Default>(
+        &mut self,
+        body: Shaped,
+    ) -> Result<T, ApiError> {
+        self.optional(Some(body)).await
     }
 
     /// The JSON body, which must be there.
     pub async fn required_json<T: DeserializeOwned>(&mut self) -> Result<T, ApiError> {
+        self.required(None).await
+    }
+
+    /// The same for a body whose shape is known.
+    pub(crate) async fn required_json_of<T: DeserializeOwned>(
+        &mut self,
+        body: Shaped,
+    ) -> Result<T, ApiError> {
+        self.required(Some(body)).await
+    }
+
+    async fn optional<T: DeserializeOwned + Default>(&mut self, body: Option<Shaped>) -> Result<T, ApiError> {
+        let bytes = self.json_bytes().await?;
+        if bytes.is_empty() {
+            return Ok(T::default());
+        }
+        decode_json(&bytes, body)
+    }
+
+    async fn required<T: DeserializeOwned>(&mut self, body: Option<Shaped>) -> Result<T, ApiError> {
         let bytes = self.json_bytes().await?;
         if bytes.is_empty() {
             return Err(ApiError::invalid("invalid JSON: got EOF while reading request body"));
         }
-        decode_json(&bytes)
+        decode_json(&bytes, body)
     }
 
     async fn json_bytes(&mut self) -> Result<Bytes, ApiError> {
@@ -149,8 +173,8 @@ fn check_json_type(content_type: &str, empty: bool) -> Result<(), ApiError> {
     )))
 }
 
-fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    super::go_json::decode(bytes).map_err(ApiError::invalid)
+fn decode_json<T: DeserializeOwned>(bytes: &[u8], body: Option<Shaped>) -> Result<T, ApiError> {
+    super::go_json::decode(bytes, body).map_err(ApiError::invalid)
 }
 
 /// A request's body: read it as [`AsyncRead`], or in a blocking thread through [`RequestBody::blocking`].

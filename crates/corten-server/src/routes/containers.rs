@@ -7,6 +7,7 @@ use corten_engine::container::{CreateContainer, ListFilter, RemoveOptions, WaitC
 use corten_types::Platform;
 use http::StatusCode;
 
+use crate::http::Shaped;
 use crate::{ApiError, ApiVersion, Request, Response, Router};
 
 mod copy;
@@ -65,7 +66,7 @@ async fn inspect(req: Request) -> Result<Response, ApiError> {
 }
 
 async fn create(mut req: Request) -> Result<Response, ApiError> {
-    let mut request: CreateRequest = req.required_json().await?;
+    let mut request: CreateRequest = req.required_json_of(Shaped::ContainerCreate).await?;
     if request.config == Config::default() {
         return Err(ApiError::invalid("config cannot be empty in order to create a container"));
     }
@@ -137,7 +138,7 @@ async fn rename(req: Request) -> Result<Response, ApiError> {
 }
 
 async fn update(mut req: Request) -> Result<Response, ApiError> {
-    let mut update: UpdateConfig = req.required_json().await?;
+    let mut update: UpdateConfig = req.required_json_of(Shaped::ContainerUpdate).await?;
     if req.version() < ApiVersion::new(1, 40) {
         update.resources.pids_limit = None;
     }

@@ -7,6 +7,7 @@ use http::StatusCode;
 use tokio::io::AsyncWriteExt as _;
 
 use super::attach::terminal_size;
+use crate::http::Shaped;
 use crate::{ApiError, Hijack, Request, Response, Router};
 
 /// Registers them.
@@ -18,7 +19,7 @@ pub fn routes(r: &mut Router) {
 }
 
 async fn create(mut req: Request) -> Result<Response, ApiError> {
-    let mut options: ExecOptions = req.required_json().await?;
+    let mut options: ExecOptions = req.required_json_of(Shaped::ExecCreate).await?;
     if !req.version().at_least(42) {
         options.console_size = None;
     }
@@ -31,7 +32,7 @@ async fn inspect(req: Request) -> Result<Response, ApiError> {
 }
 
 async fn start(mut req: Request) -> Result<Response, ApiError> {
-    let options: ExecStartOptions = req.required_json().await?;
+    let options: ExecStartOptions = req.required_json_of(Shaped::ExecStart).await?;
     let execs = req.engine().execs.clone();
     let id = req.param("id").to_owned();
     execs.admit(&id)?;

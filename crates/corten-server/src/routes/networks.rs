@@ -3,6 +3,7 @@
 use corten_api::network::{NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect, NetworksPruned};
 use http::StatusCode;
 
+use crate::http::Shaped;
 use crate::{ApiError, Request, Response, Router};
 
 /// Registers them.
@@ -26,7 +27,7 @@ async fn inspect(req: Request) -> Result<Response, ApiError> {
 }
 
 async fn create(mut req: Request) -> Result<Response, ApiError> {
-    let wanted: NetworkCreate = req.json().await?;
+    let wanted: NetworkCreate = req.json_of(Shaped::NetworkCreate).await?;
     let id = req.engine().networks.create(wanted).await?;
     Ok(Response::created(&NetworkCreated { id, warning: String::new() }))
 }
@@ -42,14 +43,14 @@ async fn prune(req: Request) -> Result<Response, ApiError> {
 }
 
 async fn connect(mut req: Request) -> Result<Response, ApiError> {
-    let wanted: NetworkConnect = req.json().await?;
+    let wanted: NetworkConnect = req.json_of(Shaped::NetworkConnect).await?;
     let settings = wanted.endpoint_config.unwrap_or_default();
     req.engine().containers.connect(&wanted.container, req.param("id"), settings).await?;
     Ok(Response::status(StatusCode::OK))
 }
 
 async fn disconnect(mut req: Request) -> Result<Response, ApiError> {
-    let wanted: NetworkDisconnect = req.json().await?;
+    let wanted: NetworkDisconnect = req.json_of(Shaped::NetworkDisconnect).await?;
     req.engine().containers.disconnect(&wanted.container, req.param("id")).await?;
     Ok(Response::status(StatusCode::OK))
 }

@@ -4,6 +4,7 @@ use corten_api::volume::{CreateOptions, ListResponse, PruneReport};
 use corten_engine::volume::VolumeRequest;
 use http::{Method, StatusCode};
 
+use crate::http::Shaped;
 use crate::{ApiError, Request, Response, Router};
 
 /// Registers them.
@@ -26,7 +27,7 @@ async fn inspect(req: Request) -> Result<Response, ApiError> {
 }
 
 async fn create(mut req: Request) -> Result<Response, ApiError> {
-    let options: CreateOptions = req.json().await?;
+    let options: CreateOptions = req.json_of(Shaped::VolumeCreate).await?;
     if options.cluster_volume_spec.is_some() && req.version().at_least(42) {
         return Err(ApiError::not_implemented("a cluster volume"));
     }

@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -33,7 +33,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::dispatch::Fate;
+use super::head::Head;
 use super::socket::{Departure, Socket};
+use crate::ApiError;
 use crate::http::{Body, Content, Hijack, Hijacked, Response, Transport};
 
 /// How long a head may take from its first byte on.
@@ -63,15 +65,19 @@ enum Phase {
 }
 
 #[derive(Default)]
-struct Progress(AtomicU8);
+struct Progress {
+    phase: AtomicU8,
+    /// What was seen of the head of the request that is being read.
+    head: Mutex<Head>,
+}
 
 impl Progress {
     fn set(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     fn get(&self) -> Phase {
-        match self.0.load(Ordering::Relaxed) {
+        match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Idle,
             1 => Phase::Head,
             2 => Phase::Working,
@@ -193,15 +199,24 @@ async fn respond(
     slot: &Mutex<Option<Wish>>,
 ) -> Result<http::Response<Tracked>, std::convert::Infallible> {
     progress.set(Phase::Working);
+    let head = std::mem::take(&mut *progress.head.lock());
+    // One that came on the heels of another was not seen: then nothing is read after it.
+    let mut is_last = request.headers().contains_key(TRANSFER_ENCODING) && !head.is_whole();
     let upgrade = asks_upgrade(request.headers());
-    let response = server
-        .answer(request, check_host, |fate| {
+    let response = if head.is_ambiguous() {
+        is_last = true;
+        Response::error(&ApiError::invalid(
+            "a request must not have both a Content-Length and a Transfer-Encoding",
+        ))
+    } else {
+        let began = |fate| {
             progress.set(match fate {
                 Fate::EndsWithClient => Phase::Waiting,
                 Fate::RunsOn => Phase::Working,
             });
-        })
-        .await;
+        };
+        server.answer(request, check_host, began).await
+    };
     match response.content {
         Content::Body(body) => {
             if body.is_stream() {
@@ -210,6 +225,9 @@ async fn respond(
             let mut answer = http::Response::new(Tracked { body, progress: progress.clone() });
             *answer.status_mut() = response.status;
             *answer.headers_mut() = response.headers;
+            if is_last {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok(answer)
         }
         Content::Hijack(hijack) => {
@@ -298,8 +316,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        if buf.filled().len() > before && self.progress.get() == Phase::Idle {
-            self.progress.set(Phase::Head);
+        if buf.filled().len() > before {
+            if self.progress.get() == Phase::Idle {
+                self.progress.set(Phase::Head);
+                *self.progress.head.lock() = Head::default();
+            }
+            if self.progress.get() == Phase::Head {
+                self.progress.head.lock().take(&buf.filled()[before..]);
+            }
         }
         polled
     }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod dispatch;
+mod head;
 mod origin;
 mod socket;
 

@@ -5,16 +5,18 @@
 //! - Unknown members are ignored.
 //! - Refusals have Go's words, because people search for them.
 //!
-//! Deeper nesting than 128 levels is refused (Go allows 10,000). Structs with flattened members are read by serde's own rules for those:
-//! exact keys only.
+//! Deeper nesting than 128 levels is refused (Go allows 10,000). Structs with flattened members are read by serde's own rules for those
+//! (exact keys only) unless their body has a [`shape`].
 
+pub(crate) mod shape;
 mod syntax;
 mod value;
 
 use serde::de::DeserializeOwned;
+use shape::Shaped;
 
 /// Decodes a body; the error is the text after `invalid JSON: `, or the whole text for what follows the value.
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], body: Option<Shaped>) -> Result<T, String> {
     let end = syntax::scan(bytes).map_err(|error| format!("invalid JSON: {error}"))?;
     if bytes[end..].iter().any(|b| !b.is_ascii_whitespace()) {
         return Err("unexpected content after JSON".into());
@@ -23,6 +25,10 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         text if text.starts_with("recursion limit exceeded") => "invalid JSON: exceeded max depth".to_owned(),
         text => format!("invalid JSON: {text}"),
     })?;
+    let value = match body {
+        Some(body) => shape::fit(body, value).map_err(|error| format!("invalid JSON: {error}"))?,
+        None => value,
+    };
     value::decode(value).map_err(|error| format!("invalid JSON: {error}"))
 }
 
@@ -32,7 +38,7 @@ mod tests {
     use corten_api::volume::CreateOptions;
 
     fn refusal(body: &str) -> String {
-        decode::<CreateOptions>(body.as_bytes()).unwrap_err()
+        decode::<CreateOptions>(body.as_bytes(), None).unwrap_err()
     }
 
     /// Each text is what dockerd 28.5 answers.
@@ -67,9 +73,11 @@ mod tests {
 
     #[test]
     fn keys_match_whatever_their_case_and_null_is_the_default() {
-        let options: CreateOptions =
-            decode(br#"{"name":"a","NAME":"b","Labels":null,"driveropts":{"type":"x"},"Other":[1,{}]}"#)
-                .unwrap();
+        let options: CreateOptions = decode(
+            br#"{"name":"a","NAME":"b","Labels":null,"driveropts":{"type":"x"},"Other":[1,{}]}"#,
+            None,
+        )
+        .unwrap();
         assert_eq!(options.name, "b");
         assert_eq!(options.labels, None);
         assert_eq!(options.driver_opts.unwrap()["type"], "x");
