@@ -119,6 +119,7 @@ impl Engine {
         std::fs::write(dir.join("daemon.json"), "{}")?;
         let mut command = Command::new(corten_binary()?);
         command.arg("daemon").args(["--config-file", &text(&dir.join("daemon.json"))]);
+        command.args(["--exec-opt", "native.cgroupdriver=cgroupfs"]);
         command.args(["--cgroup-parent", &format!("/corten-another-{}", std::process::id())]);
         Self::start(Which::Corten, dir, command)
     }

@@ -31,9 +31,15 @@ fn engine_scopes() -> Result<Outcome> {
     if !is_there() {
         return Ok(NEEDS);
     }
-    let e = engine(&["--exec-opt", "native.cgroupdriver=systemd"])?;
+    for (option, driver) in [("systemd", "systemd"), ("cgroupfs", "cgroupfs")] {
+        let e = engine(&["--exec-opt", &format!("native.cgroupdriver={option}")])?;
+        let info = e.get("/info")?.expect(200)?.json()?;
+        ensure!(info["CgroupDriver"] == driver, "{}", info["CgroupDriver"]);
+    }
+    // Nothing is said: it is systemd's machine.
+    let e = engine(&[])?;
     let info = e.get("/info")?.expect(200)?.json()?;
-    ensure!(info["CgroupDriver"] == "systemd", "{}", info["CgroupDriver"]);
+    ensure!(info["CgroupDriver"] == "systemd" && info["CgroupVersion"] == "2", "{}", info["CgroupDriver"]);
     let host = json!({ "Memory": 64 << 20, "PidsLimit": 50 });
     let id = e.run("", body("sleep 1000", host))?;
     let unit = format!("docker-{id}.scope");

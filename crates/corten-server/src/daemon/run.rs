@@ -16,7 +16,7 @@ use super::listen::{Bound, BoundSocket, open_all};
 use super::lock::{PidFile, RootLock};
 use super::log::LevelSwitch;
 use super::options::OPTIONS;
-use super::settings::{Host, Persona, Settings, level_of, live};
+use super::settings::{Host, Persona, Settings, level_of, live, usual_driver};
 use super::values::{
     CommandLine, ConfigError, Value, Values, merge, parse_file, parse_flags, with_environment,
 };
@@ -58,14 +58,15 @@ pub fn main(persona: Persona, args: Vec<OsString>) -> ExitCode {
     };
     let validate = flags.get("validate") == Some(&Value::Bool(true));
     let source = Source { persona, flags };
-    let settings = match source.values().and_then(|v| Settings::from_values(&v, persona, shim_path())) {
-        Ok(settings) => settings,
-        Err(error) => {
-            let path = source.config_file();
-            eprintln!("unable to configure the daemon with file {}: {error}", path.display());
-            return ExitCode::FAILURE;
-        }
-    };
+    let settings =
+        match source.values().and_then(|v| Settings::from_values(&v, persona, shim_path(), usual_driver())) {
+            Ok(settings) => settings,
+            Err(error) => {
+                let path = source.config_file();
+                eprintln!("unable to configure the daemon with file {}: {error}", path.display());
+                return ExitCode::FAILURE;
+            }
+        };
     if validate {
         println!("configuration OK");
         return ExitCode::SUCCESS;

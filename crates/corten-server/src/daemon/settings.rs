@@ -176,7 +176,13 @@ fn bad(name: &str, value: impl fmt::Display, reason: &str) -> ConfigError {
 
 impl Settings {
     /// Understands the merged values. `shim` is the monitor's program.
-    pub fn from_values(values: &Values, persona: Persona, shim: PathBuf) -> Result<Self, ConfigError> {
+    /// `driver` makes the cgroups where nothing else is said; see [`usual_driver`].
+    pub fn from_values(
+        values: &Values,
+        persona: Persona,
+        shim: PathBuf,
+        driver: CgroupDriver,
+    ) -> Result<Self, ConfigError> {
         let read = Reader(values);
         let data_root = read.path("data-root")?.unwrap_or_else(|| DATA_ROOT.into());
         let exec_root = read.path("exec-root")?.unwrap_or_else(|| EXEC_ROOT.into());
@@ -208,17 +214,24 @@ impl Settings {
             log_format,
             raw_logs: read.bool("raw-logs").unwrap_or(false),
             without_effect: without_effect.collect(),
-            engine: engine(&read, persona, data_root, exec_root, shim, debug)?,
+            engine: engine(&read, persona, [data_root, exec_root, shim], driver, debug)?,
         })
     }
+}
+
+/// Who makes the cgroups on this machine where nothing is said, by Docker's rule: systemd where it was booted by systemd
+/// and has the newer cgroups alone, for there two who manage one tree would be in each other's way.
+pub fn usual_driver() -> CgroupDriver {
+    let alone = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let booted = std::fs::symlink_metadata("/run/systemd/system").is_ok_and(|folder| folder.is_dir());
+    if alone && booted { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs }
 }
 
 fn engine(
     read: &Reader<'_>,
     persona: Persona,
-    data_root: PathBuf,
-    exec_root: PathBuf,
-    shim: PathBuf,
+    [data_root, exec_root, shim]: [PathBuf; 3],
+    driver: CgroupDriver,
     debug: bool,
 ) -> Result<EngineConfig, ConfigError> {
     check_fixed_choices(read)?;
@@ -230,9 +243,10 @@ fn engine(
         (Some(suffix), Persona::Corten) => format!("corten-{suffix}"),
         _ => persona.bridge().to_owned(),
     };
-    config.cgroup_driver = match read.list("exec-opts").iter().any(|o| o == "native.cgroupdriver=systemd") {
-        true => CgroupDriver::Systemd,
-        false => CgroupDriver::Cgroupfs,
+    config.cgroup_driver = match read.list("exec-opts").last().map(String::as_str) {
+        Some("native.cgroupdriver=systemd") => CgroupDriver::Systemd,
+        Some(_) => CgroupDriver::Cgroupfs,
+        None => driver,
     };
     config.cgroup_parent = match (read.text("cgroup-parent"), instance) {
         (Some(parent), _) if config.cgroup_driver == CgroupDriver::Systemd && !parent.ends_with(".slice") => {
@@ -334,8 +348,10 @@ fn check_fixed_choices(read: &Reader<'_>) -> Result<(), ConfigError> {
     for option in read.list("exec-opts") {
         match option.split_once('=') {
             Some(("native.cgroupdriver", "cgroupfs" | "systemd")) => {}
-            Some(("native.cgroupdriver", _)) => {
-                return Err(bad("exec-opts", &option, "the cgroup driver is cgroupfs or systemd"));
+            Some(("native.cgroupdriver", other)) => {
+                let reason =
+                    format!("native.cgroupdriver option {other} not supported: it is cgroupfs or systemd");
+                return Err(bad("exec-opts", &option, &reason));
             }
             _ => return Err(bad("exec-opts", &option, "it is not a known option")),
         }
@@ -533,11 +549,13 @@ mod tests {
     fn settings(persona: Persona, args: &[&str]) -> Result<Settings, String> {
         let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
         let CommandLine::Run(values) = parse_flags(&args).unwrap() else { panic!("not a run") };
-        Settings::from_values(&values, persona, "/shim".into()).map_err(|e| e.to_string())
+        Settings::from_values(&values, persona, "/shim".into(), CgroupDriver::Cgroupfs)
+            .map_err(|e| e.to_string())
     }
 
     pub(super) fn from_file(text: &str) -> Result<Settings, String> {
-        Settings::from_values(&parse_file("f", text).unwrap(), Persona::Corten, "/shim".into())
+        let values = parse_file("f", text).unwrap();
+        Settings::from_values(&values, Persona::Corten, "/shim".into(), CgroupDriver::Cgroupfs)
             .map_err(|e| e.to_string())
     }
 
@@ -660,5 +678,13 @@ mod tests {
         );
         assert_eq!(of(&["--cgroup-parent", "a-b.slice"]).unwrap().cgroup_parent, "a-b.slice");
         assert!(of(&["--cgroup-parent", "/a"]).unwrap_err().contains("xxx.slice"));
+        let usual = |text: &str| {
+            let values = parse_file("f", text).unwrap();
+            let settings =
+                Settings::from_values(&values, Persona::Corten, "/shim".into(), CgroupDriver::Systemd);
+            settings.unwrap().engine.cgroup_driver
+        };
+        assert_eq!(usual("{}"), CgroupDriver::Systemd);
+        assert_eq!(usual(r#"{"exec-opts": ["native.cgroupdriver=cgroupfs"]}"#), CgroupDriver::Cgroupfs);
     }
 }
