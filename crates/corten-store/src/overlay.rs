@@ -64,13 +64,14 @@ pub struct Mapped<'a> {
 /// In a mount table of its own, each tree is covered by its mapped self. Overlay keeps for its own work the ids that a
 /// mounter has, and these must exist in the mapping of the upper tree: the namespace's root mounts it.
 ///
-/// Kernels before 5.19 refuse (`EINVAL`), and so do file systems that cannot map ids.
+/// Kernels before 5.19 refuse it.
 pub(crate) fn mount_mapped(
     lower: &[impl AsRef<Path> + std::marker::Sync],
     writable: Writable<'_>,
     mapped: Mapped<'_>,
-) -> Result<OwnedFd, Errno> {
-    let Some(both) = writable.upper.parent() else { return Err(Errno::INVAL) };
+) -> Result<OwnedFd, MappedError> {
+    let Some(both) = writable.upper.parent() else { return Err(MappedError::Mount(Errno::INVAL)) };
+    let mut unmapped = false;
     let made = corten_sys::mount::within_own_table(|| {
         for tree in lower.iter().map(AsRef::as_ref).chain([both]) {
             let copy = clone_host_tree(tree, Extent::One)?;
@@ -79,13 +80,27 @@ pub(crate) fn mount_mapped(
                 user_namespace: Some(mapped.namespace),
                 ..Change::default()
             };
-            set_attributes(&copy, &change, Extent::One)?;
+            // EINVAL is a file system's word for that, EPERM that of a mount which is mapped already.
+            set_attributes(&copy, &change, Extent::One).inspect_err(|error| {
+                unmapped = matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::PERM));
+            })?;
             attach(&copy, rustix::fs::open(tree, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)?;
         }
         corten_sys::process::act_on_files_as(mapped.root.0, mapped.root.1)?;
         Ok(mount(lower, Some(writable))?)
     });
-    made.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    made.map_err(|error| match unmapped {
+        true => MappedError::FileSystem,
+        false => MappedError::Mount(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+    })
+}
+
+/// Why there is no overlay over mapped trees.
+pub(crate) enum MappedError {
+    /// The file system that they lie on cannot map ids.
+    FileSystem,
+    /// The kernel refuses the overlay.
+    Mount(Errno),
 }
 
 fn mount_tree_by_tree(lower: &[impl AsRef<Path>], writable: Option<&Writable<'_>>) -> Result<OwnedFd, Errno> {
@@ -155,6 +170,20 @@ fn set_directory(context: impl AsFd, key: &str, path: &Path) -> Result<(), Errno
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_system_that_cannot_map_ids_is_told_apart() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: mounts need root");
+            return;
+        }
+        let made = corten_sys::namespace::make_owned("0 100000 10\n", "0 100000 10\n", false).unwrap();
+        let mapped = Mapped { namespace: made.user.as_fd(), root: (100_000, 100_000) };
+        let upper = Path::new("/proc/sys");
+        let writable = Writable { upper, work: upper, sync: Sync::Normal };
+        let refused = mount_mapped(&[Path::new("/proc")], writable, mapped);
+        assert!(matches!(refused, Err(MappedError::FileSystem)));
+    }
 
     #[test]
     fn trees_in_one_text_make_the_same_overlay() {

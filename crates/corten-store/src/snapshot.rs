@@ -21,7 +21,7 @@ use corten_types::{Digest, ErrorKind, Kind};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 
 use crate::database::{DatabaseError, Durability};
-use crate::overlay::{self, Mapped, Sync, Writable};
+use crate::overlay::{self, Mapped, MappedError, Sync, Writable};
 use crate::state::{self, SnapshotRow, Usage};
 use crate::{Shared, trash};
 
@@ -68,6 +68,12 @@ pub enum SnapshotError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Its ids cannot be mapped.
+    #[error("the file system of {path} cannot map user and group ids, which a user namespace needs")]
+    Unmappable {
+        /// Where its trees lie.
+        path: PathBuf,
+    },
     /// Its changes could not be read.
     #[error("snapshot {key}: {source}")]
     Diff {
@@ -86,6 +92,7 @@ impl Kind for SnapshotError {
         match self {
             Self::NotFound { .. } | Self::Parent { .. } => ErrorKind::NotFound,
             Self::Exists { .. } => ErrorKind::Conflict,
+            Self::Unmappable { .. } => ErrorKind::InvalidArgument,
             Self::Io { .. } | Self::Mount { .. } | Self::Diff { .. } | Self::Database(_) => {
                 ErrorKind::Internal
             }
@@ -162,7 +169,13 @@ impl Snapshot {
         let writable = Writable { upper: &self.upper, work: &self.work, sync };
         let mounted = match mapped {
             None => overlay::mount(&self.lower, Some(writable)),
-            Some(mapped) => overlay::mount_mapped(&self.lower, writable, mapped),
+            Some(mapped) => match overlay::mount_mapped(&self.lower, writable, mapped) {
+                Err(MappedError::FileSystem) => {
+                    return Err(SnapshotError::Unmappable { path: self.upper.clone() });
+                }
+                Err(MappedError::Mount(errno)) => Err(errno),
+                Ok(mounted) => Ok(mounted),
+            },
         };
         mounted.map_err(|errno| SnapshotError::Mount {
             key: self.key.clone(),
