@@ -2,10 +2,11 @@
 
 use std::ffi::CStr;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
+use crate::process::OneThread;
 use crate::syscall::check;
 
 /// `CLOSE_RANGE_CLOEXEC` of `<linux/close_range.h>`.
@@ -16,6 +17,27 @@ pub fn cloexec_from(first: u32) -> io::Result<()> {
     // SAFETY: close_range(2) with CLOSE_RANGE_CLOEXEC only sets a flag on descriptors; it closes nothing, touches
     // no memory, and so invalidates no owned descriptor of this process.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) })?;
+    Ok(())
+}
+
+/// Closes every descriptor from `first` on but those of `keep`.
+///
+/// For a copy of a process that goes on to execute a program or to end, and uses nothing of what it was copied with but
+/// `keep`: whoever may look into it finds none of its origin's files. What owned the closed ones must not be dropped
+/// afterwards; `alone` says that no other thread uses them.
+pub fn close_all_but(first: u32, keep: &[BorrowedFd<'_>], _alone: &OneThread) -> io::Result<()> {
+    let mut kept: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    kept.sort_unstable();
+    let mut from = first;
+    for (low, next) in kept.iter().map(|&fd| (fd, fd + 1)).chain([(libc::c_uint::MAX, 0)]) {
+        if low > from || next == 0 {
+            let last = if next == 0 { libc::c_uint::MAX } else { low - 1 };
+            // SAFETY: close_range(2) touches no memory. The owners of what it closes are values of the origin's, in frames
+            // to which this copy never returns, since it ends by execve(2) or _exit(2); no other thread has any.
+            check(unsafe { libc::syscall(libc::SYS_close_range, from, last, 0) })?;
+        }
+        from = from.max(next);
+    }
     Ok(())
 }
 

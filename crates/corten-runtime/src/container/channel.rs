@@ -58,6 +58,12 @@ pub(super) enum Report {
 #[derive(Debug)]
 pub(super) struct Channel(OwnedFd);
 
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Channel {
     /// Both ends.
     pub(super) fn pair() -> io::Result<(Self, Self)> {

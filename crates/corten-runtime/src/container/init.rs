@@ -401,6 +401,13 @@ pub(super) fn finish(
     }
     let mut late_filter = late_filter;
     if let Some(alone) = alone {
+        let listener = match &gate {
+            Gate::Before { listener, .. } => listener.as_ref(),
+            Gate::None => None,
+        };
+        let keep: Vec<_> = console.iter().chain(listener).map(AsFd::as_fd).chain([channel.as_fd()]).collect();
+        fds::close_all_but(3 + preserve_fds, &keep, &alone)
+            .map_err(|e| InitFailure::system("close_range", &e))?;
         if let Some(filter) = late_filter.take_if(|filter| lets_move(filter)) {
             confine(&identity, &filter)?;
         }

@@ -93,6 +93,13 @@ fn watch(stop: &std::path::Path) {
                 continue;
             }
             let Some((mounts, root, capabilities)) = facts(&pid) else { continue };
+            for file in std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+                let Ok(link) = std::fs::read_link(file.path()) else { continue };
+                // The runtime's process holds one; nobody inside does.
+                if link.to_string_lossy().contains("memfd:") {
+                    println!("more: {}", link.display());
+                }
+            }
             seen.insert(pid);
             if mounts != own_mounts || root != own_root || capabilities & !own_capabilities != 0 {
                 println!("more: {} {} {capabilities:x}", mounts.display(), root.display());
