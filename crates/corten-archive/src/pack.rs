@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, StatxFlags};
 use rustix::io::Errno;
 
-use crate::beneath::{Beneath, Missing, clean, split};
+use crate::beneath::split;
 use crate::entry::{Entry, EntryKind, Time};
 use crate::error::DiffError;
 use crate::ids::IdMap;
@@ -21,7 +21,7 @@ use crate::xattr;
 /// How something is packed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PackOptions {
-    /// The name it gets in the archive; its own where there is none.
+    /// The name it gets in the archive. Without one it is a tree: `./`, and what is in it by its own names.
     pub name: Option<Vec<u8>>,
     /// Only what is in a directory, not the directory itself.
     pub contents_only: bool,
@@ -31,49 +31,85 @@ pub struct PackOptions {
     pub without_mounts: bool,
 }
 
-/// Packs what lies at `path` in the tree at `root`. Links on the way are followed inside the tree; a link at the end is
-/// packed as a link.
-pub fn pack(
-    root: impl AsFd,
-    path: &[u8],
-    options: &PackOptions,
-    out: &mut dyn Write,
-) -> Result<(), DiffError> {
-    let place = clean(path).ok_or_else(|| DiffError::io(path, "find")(Errno::NOENT))?;
-    let (parent, name) = split(&place);
-    let mut beneath = Beneath::new(root.as_fd());
-    let directory = beneath.directory(parent, Missing::Fail).map_err(DiffError::io(path, "find"))?;
+/// Packs what `object` is open on; `O_PATH` is enough, and a link is packed as a link. Whatever becomes of its name
+/// meanwhile does not count.
+pub fn pack(object: impl AsFd, options: &PackOptions, out: &mut dyn Write) -> Result<(), DiffError> {
+    let name = options.name.as_deref().unwrap_or_default();
     let mut packer = Packer::new(out, Form::Plain);
     packer.ids = options.ids;
+    let source = Source::Itself(object.as_fd());
     if options.without_mounts {
-        packer.mount = Some(mount_of(&*directory, b"").map_err(DiffError::io(path, "look at"))?);
+        packer.mount = Some(source.mount().map_err(DiffError::io(name, "look at"))?);
     }
-    if name.is_empty() || options.contents_only {
-        let directory = if name.is_empty() {
-            rustix::fs::openat(&*directory, ".", READ_DIRECTORY, Mode::empty())
-        } else {
-            rustix::fs::openat(&*directory, name, READ_DIRECTORY, Mode::empty())
-        };
-        let directory = directory.map_err(DiffError::io(path, "open"))?;
-        let prefix = options.name.clone().unwrap_or_default();
-        if !options.contents_only {
-            let stat = rustix::fs::fstat(&directory).map_err(DiffError::io(path, "look at"))?;
-            let shown = if prefix.is_empty() { b"./".to_vec() } else { [&prefix[..], b"/"].concat() };
-            let mut entry = describe(shown, EntryKind::Directory, &stat, options.ids);
-            entry.xattrs = xattr::get(&directory).map_err(DiffError::io(path, "read the attributes of"))?;
-            packer.append(&entry, &mut std::io::empty())?;
-        }
-        packer.contents(&directory, &prefix, 0)?;
-    } else {
-        let shown = options.name.clone().unwrap_or_else(|| name.to_vec());
-        packer.object(&directory, name, &shown, 0)?;
+    if !name.is_empty() && !options.contents_only {
+        let stat = source.stat().map_err(DiffError::io(name, "look at"))?;
+        packer.object(source, stat, name, 0)?;
+        return packer.finish();
     }
+    let directory = source.open(READ_DIRECTORY).map_err(DiffError::io(name, "open"))?;
+    if !options.contents_only {
+        let stat = rustix::fs::fstat(&directory).map_err(DiffError::io(name, "look at"))?;
+        let mut entry = describe(b"./".to_vec(), EntryKind::Directory, &stat, options.ids);
+        entry.xattrs = xattr::get(&directory).map_err(DiffError::io(name, "read the attributes of"))?;
+        packer.append(&entry, &mut std::io::empty())?;
+    }
+    packer.contents(&directory, name, 0)?;
     packer.finish()
 }
 
 /// Packs a whole tree.
 pub fn pack_tree(root: impl AsFd, out: &mut dyn Write) -> Result<(), DiffError> {
-    pack(root, b"/", &PackOptions { name: None, contents_only: true, ..PackOptions::default() }, out)
+    pack(root, &PackOptions { contents_only: true, ..PackOptions::default() }, out)
+}
+
+/// What is packed.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// What has this name in a directory.
+    In(&'a OwnedFd, &'a [u8]),
+    /// What this is open on.
+    Itself(BorrowedFd<'a>),
+}
+
+impl Source<'_> {
+    fn stat(self) -> Result<Stat, Errno> {
+        match self {
+            Self::In(directory, name) => tree::stat(directory, name),
+            Self::Itself(fd) => rustix::fs::statat(fd, "", AtFlags::EMPTY_PATH),
+        }
+    }
+
+    /// The number of the mount that it is on.
+    fn mount(self) -> Result<u64, Errno> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+        let found = match self {
+            Self::In(directory, name) => rustix::fs::statx(directory, name, flags, StatxFlags::MNT_ID),
+            Self::Itself(fd) => rustix::fs::statx(fd, "", flags, StatxFlags::MNT_ID),
+        };
+        Ok(found?.stx_mnt_id)
+    }
+
+    fn open(self, flags: OFlags) -> Result<OwnedFd, Errno> {
+        match self {
+            Self::In(directory, name) => rustix::fs::openat(directory, name, flags, Mode::empty()),
+            Self::Itself(fd) if flags.contains(OFlags::DIRECTORY) => {
+                rustix::fs::openat(fd, ".", flags, Mode::empty())
+            }
+            Self::Itself(fd) => {
+                // Only the descriptor's magic link leads to it again.
+                let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+                rustix::fs::open(link, flags - OFlags::NOFOLLOW, Mode::empty())
+            }
+        }
+    }
+
+    fn link(self) -> Result<Vec<u8>, Errno> {
+        let link = match self {
+            Self::In(directory, name) => rustix::fs::readlinkat(directory, name, Vec::new()),
+            Self::Itself(fd) => rustix::fs::readlinkat(fd, "", Vec::new()),
+        };
+        link.map(std::ffi::CString::into_bytes)
+    }
 }
 
 /// What the tree is to the archive.
@@ -106,6 +142,25 @@ impl<'a> Packer<'a> {
         self.writer.append(entry, content).map_err(|source| DiffError::Write { source })
     }
 
+    /// One that has several names is written under the first, and as a link to it under the others.
+    fn append_once(
+        &mut self,
+        mut entry: Entry,
+        stat: &Stat,
+        content: &mut dyn std::io::Read,
+    ) -> Result<(), DiffError> {
+        if stat.st_nlink > 1 {
+            if let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
+                entry.kind = EntryKind::HardLink;
+                entry.link = first.clone();
+                (entry.size, entry.pieces) = (0, None);
+                return self.append(&entry, &mut std::io::empty());
+            }
+            self.linked.insert((stat.st_dev, stat.st_ino), entry.path.clone());
+        }
+        self.append(&entry, content)
+    }
+
     pub(crate) fn finish(self) -> Result<(), DiffError> {
         let out = self.writer.finish().map_err(|source| DiffError::Write { source })?;
         out.flush().map_err(|source| DiffError::Write { source })
@@ -123,24 +178,22 @@ impl<'a> Packer<'a> {
         }
         for name in tree::names(directory).map_err(DiffError::io(path, "list"))? {
             let path = if path.is_empty() { name.clone() } else { [path, b"/", &name].concat() };
-            self.object(directory, &name, &path, depth)?;
+            let source = Source::In(directory, &name);
+            match source.stat() {
+                // Somebody removed it meanwhile.
+                Err(Errno::NOENT) => {}
+                stat => {
+                    let stat = stat.map_err(DiffError::io(&path, "look at"))?;
+                    self.object(source, stat, &path, depth)?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// One file, or a directory with all in it.
-    fn object(
-        &mut self,
-        directory: &OwnedFd,
-        name: &[u8],
-        path: &[u8],
-        depth: usize,
-    ) -> Result<(), DiffError> {
-        let stat = match tree::stat(directory, name) {
-            // Somebody removed it meanwhile. What was asked for by name is missed, though.
-            Err(Errno::NOENT) if depth > 0 => return Ok(()),
-            stat => stat.map_err(DiffError::io(path, "look at"))?,
-        };
+    /// One file, or a directory with all in it. What was removed, or replaced by something of another kind, since it was
+    /// looked at is left out.
+    fn object(&mut self, source: Source<'_>, stat: Stat, path: &[u8], depth: usize) -> Result<(), DiffError> {
         if self.form == Form::Layer && tree::is_whiteout(&stat) {
             let (parent, name) = split(path);
             let hidden = [b".wh.", name].concat();
@@ -148,10 +201,12 @@ impl<'a> Packer<'a> {
             // When it was hidden is nobody's business: the same changes give the same bytes.
             return self.append(&Entry::new(path, EntryKind::File, 0), &mut std::io::empty());
         }
-        if let Some(mount) = self.mount
-            && mount_of(directory, name).map_err(DiffError::io(path, "look at"))? != mount
-        {
-            return self.append(&place_of_mount(path, &stat), &mut std::io::empty());
+        if let Some(mount) = self.mount {
+            match still(source.mount()).map_err(DiffError::io(path, "look at"))? {
+                None => return Ok(()),
+                Some(own) if own == mount => {}
+                Some(_) => return self.append(&place_of_mount(path, &stat), &mut std::io::empty()),
+            }
         }
         let device = |stat: &Stat| (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -171,21 +226,11 @@ impl<'a> Packer<'a> {
             _ => return Ok(()),
         };
         let mut entry = describe(path.to_vec(), kind, &stat, self.ids);
-        if kind != EntryKind::Directory && stat.st_nlink > 1 {
-            if let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
-                entry.kind = EntryKind::HardLink;
-                entry.link = first.clone();
-                entry.size = 0;
-                return self.append(&entry, &mut std::io::empty());
-            }
-            self.linked.insert((stat.st_dev, stat.st_ino), path.to_vec());
-        }
         let failed = |operation| DiffError::io(path, operation);
         match kind {
             EntryKind::File => {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                let file =
-                    rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(failed("open"))?;
+                let Some(file) = still(source.open(flags)).map_err(failed("open"))? else { return Ok(()) };
                 // The size that counts is that of the file that was opened.
                 let stat = rustix::fs::fstat(&file).map_err(failed("look at"))?;
                 if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -197,13 +242,13 @@ impl<'a> Packer<'a> {
                     let pieces = pieces(&file, entry.size).map_err(failed("read the map of"))?;
                     let content = Sparse { file: File::from(file), pieces: pieces.clone(), next: 0, at: 0 };
                     entry.pieces = Some(pieces);
-                    return self.append(&entry, &mut Padded { file: content, ended: false });
+                    return self.append_once(entry, &stat, &mut Padded { file: content, ended: false });
                 }
-                self.append(&entry, &mut Padded { file: File::from(file), ended: false })
+                self.append_once(entry, &stat, &mut Padded { file: File::from(file), ended: false })
             }
             EntryKind::Directory => {
-                let child = rustix::fs::openat(directory, name, READ_DIRECTORY, Mode::empty());
-                let child = child.map_err(failed("open"))?;
+                let child = still(source.open(READ_DIRECTORY)).map_err(failed("open"))?;
+                let Some(child) = child else { return Ok(()) };
                 entry.xattrs = xattr::get(&child).map_err(failed("read the attributes of"))?;
                 entry.path.push(b'/');
                 self.append(&entry, &mut std::io::empty())?;
@@ -214,19 +259,23 @@ impl<'a> Packer<'a> {
                 self.contents(&child, path, depth + 1)
             }
             EntryKind::Symlink => {
-                let link = rustix::fs::readlinkat(directory, name, Vec::new()).map_err(failed("read"))?;
-                entry.link = link.into_bytes();
-                self.append(&entry, &mut std::io::empty())
+                let Some(link) = still(source.link()).map_err(failed("read"))? else { return Ok(()) };
+                entry.link = link;
+                self.append_once(entry, &stat, &mut std::io::empty())
             }
-            _ => self.append(&entry, &mut std::io::empty()),
+            _ => self.append_once(entry, &stat, &mut std::io::empty()),
         }
     }
 }
 
-/// The number of the mount that something is on; of the directory itself without a name.
-fn mount_of(directory: impl AsFd, name: &[u8]) -> Result<u64, Errno> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
-    Ok(rustix::fs::statx(directory, name, flags, StatxFlags::MNT_ID)?.stx_mnt_id)
+/// `None` where it is not there any more, or not as what it was.
+fn still<T>(result: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match result {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::INVAL | Errno::NXIO | Errno::STALE) => {
+            Ok(None)
+        }
+        result => result.map(Some),
+    }
 }
 
 /// What stands in an archive for something that is covered by a mount.

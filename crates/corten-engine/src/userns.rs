@@ -195,7 +195,7 @@ mod tests {
     fn no_id_is_given_twice() {
         let pool = [(1000, 30), (5000, 10)];
         let mut ranges = Ranges::default();
-        let mut first =
+        let first =
             |ranges: &mut Ranges, size, name: &str| ranges.allocate(&pool, size, name).map(|ids| ids.user);
         assert_eq!(first(&mut ranges, 10, "a"), Ok(1000));
         assert_eq!(first(&mut ranges, 15, "b"), Ok(1010));

@@ -41,8 +41,9 @@ struct Tree {
 
 /// Something of a container's tree, ready to be packed.
 pub struct ArchiveSource {
-    tree: Tree,
-    path: PathBuf,
+    /// Keeps what `object` lies in where it is.
+    _tree: Tree,
+    object: OwnedFd,
     options: PackOptions,
     /// What it is.
     pub stat: PathStat,
@@ -51,8 +52,7 @@ pub struct ArchiveSource {
 impl ArchiveSource {
     /// Writes it as a tar. Blocks.
     pub fn write(self, out: &mut dyn Write) -> Result<(), corten_archive::DiffError> {
-        use std::os::unix::ffi::OsStrExt as _;
-        corten_archive::pack(&self.tree.root, self.path.as_os_str().as_bytes(), &self.options, out)
+        corten_archive::pack(&self.object, &self.options, out)
     }
 }
 
@@ -74,8 +74,8 @@ impl Containers {
         let ids = tree.ids.map(Ids::map);
         emit(&self.shared, &container.view(), "archive-path");
         Ok(ArchiveSource {
-            tree,
-            path: found.place,
+            _tree: tree,
+            object: found.object,
             options: PackOptions { name, ids, ..PackOptions::default() },
             stat: found.stat,
         })
@@ -154,10 +154,11 @@ impl Containers {
         let container = self.find(name)?;
         let tree = open_tree(&self.shared, &container).await?;
         let ids = tree.ids.map(Ids::map);
+        let object = tree.root.try_clone().map_err(|error| ContainerError::io("open the tree", error))?;
         emit(&self.shared, &container.view(), "export");
         Ok(ArchiveSource {
-            tree,
-            path: "/".into(),
+            _tree: tree,
+            object,
             options: PackOptions { name: None, contents_only: true, ids, without_mounts: true },
             stat: PathStat::default(),
         })
@@ -199,10 +200,13 @@ fn emit(shared: &Shared, view: &View, action: &str) {
 
 fn unpack_error(error: ApplyError) -> ContainerError {
     match error {
-        ApplyError::Read { .. }
-        | ApplyError::Header { .. }
-        | ApplyError::Entry { .. }
-        | ApplyError::Limit { .. } => Invalid(error.to_string()).into(),
+        ApplyError::Read { .. } | ApplyError::Header { .. } | ApplyError::Entry { .. } => {
+            Invalid(error.to_string()).into()
+        }
+        ApplyError::Limit { .. } => {
+            let full = std::io::Error::new(std::io::ErrorKind::StorageFull, error);
+            ContainerError::io("unpack an archive", full)
+        }
         ApplyError::Io { ref source, .. } => {
             let kind = source.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
             use rustix::io::Errno;
@@ -304,8 +308,8 @@ fn last_component(path: &str) -> &str {
 
 /// Something that was found in a tree.
 struct Found {
-    /// Where it is, without a trailing slash.
-    place: PathBuf,
+    /// Open as a location only.
+    object: OwnedFd,
     stat: PathStat,
 }
 
@@ -329,14 +333,9 @@ fn look(tree: &Tree, inside: &Path, path: &str, container: &str) -> Result<Found
             Err(_) => dangling(&fd, inside),
         };
     }
-    let place = if follows {
-        place_of(&fd).map_or_else(|| inside.to_owned(), PathBuf::from)
-    } else {
-        inside.to_owned()
-    };
     let time = jiff::Timestamp::new(stat.st_mtime, i32::try_from(stat.st_mtime_nsec).unwrap_or(0));
     Ok(Found {
-        place,
+        object: fd,
         stat: PathStat {
             name: last_component(path).to_owned(),
             size: stat.st_size,
