@@ -75,7 +75,7 @@ fn feed(plain: impl Iterator<Item = io::Result<Block>>, ways: &[SyncSender<Block
     Ok(())
 }
 
-fn compress_all(blocks: &Receiver<Block>, pieces: &SyncSender<io::Result<(Vec<u8>, Crc)>>) {
+fn compress_all(blocks: &Receiver<Block>, pieces: &SyncSender<Piece>) {
     let mut deflate = Compress::new(LEVEL, false);
     for block in blocks {
         let mut crc = Crc::new();
@@ -86,8 +86,11 @@ fn compress_all(blocks: &Receiver<Block>, pieces: &SyncSender<io::Result<(Vec<u8
     }
 }
 
+/// A compressed block, and the checksum of its plain bytes.
+type Piece = io::Result<(Vec<u8>, Crc)>;
+
 /// Writes the pieces in their order; they end where the thread whose turn it is has nothing more.
-fn join(ways: Vec<Receiver<io::Result<(Vec<u8>, Crc)>>>, out: &mut dyn Write) -> io::Result<()> {
+fn join(ways: Vec<Receiver<Piece>>, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&HEADER)?;
     let mut whole = Crc::new();
     for way in ways.iter().cycle() {

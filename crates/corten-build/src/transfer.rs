@@ -217,7 +217,8 @@ impl Copier<'_> {
                 .map_err(|errno| TransferError::at("stat", &path)(errno.into()))?;
             let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             let excluded = self.options.exclude.excludes(&below);
-            if excluded && !(is_directory && !self.options.exclude.prunes(&below)) {
+            // A directory that is left out may still hold something that is not.
+            if excluded && (!is_directory || self.options.exclude.prunes(&below)) {
                 continue;
             }
             if !is_directory {

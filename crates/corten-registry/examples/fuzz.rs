@@ -103,7 +103,8 @@ fn mutate(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
 /// Answers every request on a connection, and closes one in eight after an answer.
 async fn serve(mut stream: TcpStream, random: Arc<parking_lot::Mutex<Random>>, seeds: Arc<Vec<Vec<u8>>>) {
     let mut head = vec![0; 16 << 10];
-    let patience = if random.lock().below(500) == 0 { Duration::from_secs(35) } else { Duration::from_millis(200) };
+    let patience =
+        if random.lock().below(500) == 0 { Duration::from_secs(35) } else { Duration::from_millis(200) };
     // An answer that promises more than it brings ends here, but for one in some hundreds, where the client must give up.
     while let Ok(Ok(read)) = tokio::time::timeout(patience, stream.read(&mut head)).await {
         if read == 0 {

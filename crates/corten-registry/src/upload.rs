@@ -259,7 +259,7 @@ fn smaller(piece: Option<u64>, size: u64, least: u64) -> Option<u64> {
 /// How many bytes a registry says to have: `Range: 0-<last>`. What it says of none or one looks the same.
 fn kept(response: &Response<Incoming>) -> Option<u64> {
     let (_, last) = header(response, RANGE.as_str())?.trim_start_matches("bytes=").split_once('-')?;
-    Some(last.parse::<u64>().ok()?.checked_add(1)?)
+    last.parse::<u64>().ok()?.checked_add(1)
 }
 
 fn header<'r>(response: &'r Response<Incoming>, name: &str) -> Option<&'r str> {

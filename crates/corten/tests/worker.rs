@@ -110,7 +110,10 @@ fn a_worker_says_what_is_wrong_and_keeps_to_its_limits() {
         refused(&tar, Limits { bytes: 1 << 20, inodes: 99 }),
         "no space left on device: the archive needs more than the 1048576 bytes that are free"
     );
-    assert_eq!(refused(&tar, Limits { bytes: 1 << 30, inodes: 2 }), "no space left on device: the archive needs more than the 2 files that are free");
+    assert_eq!(
+        refused(&tar, Limits { bytes: 1 << 30, inodes: 2 }),
+        "no space left on device: the archive needs more than the 2 files that are free"
+    );
     assert_eq!(refused(&[b'x'; 512], Limits::NONE), "archive/tar: invalid tar header");
     let gzip = gzip(&tar);
     assert!(refused(&gzip[..gzip.len() - 9], Limits::NONE).starts_with("could not read the archive"));

@@ -28,7 +28,6 @@ pub mod wire;
 /// Monitors live on while the daemon is exchanged for a newer or an older one, so the version stays as long as both
 /// sides can go on: fields are only added, the reader takes their absence for what was the case before there were any,
 /// and descriptors are only added behind the ones that are there. A reader passes over what it does not know.
-/// `testdata/protocol` holds what earlier ones said.
 pub const VERSION: u32 = 1;
 
 /// File names below a container's directory in the exec root (`containers/<id>/`).
